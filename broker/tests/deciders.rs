@@ -207,7 +207,7 @@ fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
 /// Changed limits also hold for queues in the store, and messages that were acknowledged before the change are delivered after a
 /// restart.
 #[test]
-fn a_gateway_with_a_store_accepts_another_configuration() {
+fn a_gateway_with_a_store_accepts_another_configuration_while_it_runs() {
     for shards in [1, 3] {
         let name = format!("goldcrest-reload-{shards}-{}", std::process::id());
         let folder = Folder(std::env::temp_dir().join(name));

@@ -3,7 +3,7 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-/// A text as it is.
+/// A text, which is shown unchanged.
 pub(crate) struct Words<'a>(pub(crate) &'a str);
 
 /// A number in decimal digits.

@@ -153,9 +153,9 @@ struct Recovery {
     operations: Vec<Operation>,
     /// The number of operations when the log was settled.
     settled: usize,
-    /// The number of operations when one more batch was committed.
+    /// The number of operations when the first batch after the start was committed.
     committed: usize,
-    /// The contents with that batch.
+    /// The contents after that first batch.
     extra: Model,
     chip: Chip,
 }

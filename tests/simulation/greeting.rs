@@ -55,7 +55,7 @@ fn payloads(got: Vec<Got>) -> Vec<Vec<u8>> {
 #[test]
 fn no_message_is_accepted_before_all_shards_have_told_their_subscriptions() {
     for shards in [2, 3] {
-        // A group whose home is each shard in turn, and no group.
+        // The filters are a plain one, and for each shard one of a group whose home is that shard.
         let group = |owner| {
             let mut filters = (0..).map(|number| format!("$share/{number}/a/+"));
             filters.find(|filter| Shard::home_of(filter.as_bytes(), shards) == owner).unwrap()

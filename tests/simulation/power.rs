@@ -96,7 +96,7 @@ impl Test {
             self.read();
             self.outages.world.sync()
         } {}
-        // Clients may have published after the last sync, and were refused at once.
+        // Clients may have published after the last sync, and then have answers to read that refuse their messages.
         self.read();
     }
 

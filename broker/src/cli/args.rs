@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Text that `parse` accepts. clap's own parser of strings does not name the option whose value is no UTF-8; this one does.
+/// Accepts text that `parse` accepts. If a value is not UTF-8, clap's own parser of strings does not name the option in its
+/// error; this parser does.
 pub(super) fn text<T, E>(parse: fn(&str) -> Result<T, E>) -> impl TypedValueParser<Value = T>
 where
     T: Clone + Send + Sync + 'static,
@@ -19,12 +20,12 @@ where
     })
 }
 
-/// Any text.
+/// Accepts any text.
 pub(super) fn any(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A path, which is not empty.
+/// Accepts a path that is not empty.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(|value: OsString| match value.is_empty() {
         true => Err("a path is wanted"),

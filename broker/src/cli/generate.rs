@@ -1,5 +1,5 @@
-//! `goldcrest completions` and `goldcrest manual`: files that a package installs beside the program. They are made from the same description
-//! as the parser of the command line.
+//! `goldcrest completions` and `goldcrest manual`: files that a package installs beside the program. The files are made from the same
+//! description of the command line as the parser.
 
 use super::args::path;
 use super::{Failure, print};

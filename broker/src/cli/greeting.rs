@@ -1,4 +1,4 @@
-//! What the gateway prints when it serves.
+//! The text that the gateway prints when it serves.
 
 use crate::config::{Config, MemoryBound, host_of};
 use std::fmt::Write as _;
@@ -63,7 +63,7 @@ fn reach(address: SocketAddr) -> String {
     format!("-h {host} -p {}", address.port())
 }
 
-/// `address` as `--listen` takes it, with the name of its interface.
+/// `address` as `--listen` accepts it, with the name of its interface.
 fn place(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(_) => address.to_string(),
@@ -76,7 +76,7 @@ fn authority(address: SocketAddr) -> String {
     place(address).replace('%', "%25")
 }
 
-/// A word as a shell takes it.
+/// A word with quotes as a shell needs them.
 fn quoted(word: String) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
     if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }

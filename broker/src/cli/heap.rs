@@ -7,8 +7,8 @@ pub(crate) fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (parameter, bytes) in [
         (libc::M_TRIM_THRESHOLD, 4 << 20),
-        // Setting one of the two parameters stops glibc from adjusting the other. The system moves a table that grows beyond this size, without
-        // a copy and without leaving a hole.
+        // Setting one of the two parameters stops glibc from adjusting the other. If a block larger than this size grows, the system moves
+        // its pages, without a copy and without leaving a hole.
         (libc::M_MMAP_THRESHOLD, 256 << 10),
     ] {
         // SAFETY: mallopt takes two numbers and may be called at any time; it refuses parameters that it does not know.

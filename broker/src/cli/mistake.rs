@@ -1,4 +1,4 @@
-//! Errors about a command line, in one line that names the option or word.
+//! Errors about a command line, each as one line that names the wrong option or word.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
@@ -33,7 +33,7 @@ pub(super) fn in_one_line(error: &Error, command: &Command) -> String {
     }
 }
 
-/// The accepted values, as the parser of the value describes them.
+/// The values that the option accepts, as the parser of the value describes them.
 fn wanted(error: &Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The command line of `goldcrest`: without a subcommand it serves.
+//! The command line of `goldcrest`. Without a subcommand the program serves clients.
 //!
 //! One description, read by clap, gives the parser, `--help`, the completions and the manual pages.
 
@@ -104,7 +104,8 @@ fn run(line: CommandLine) -> Result<ExitCode, Stop> {
 
 /// The description of the whole command line.
 fn command() -> clap::Command {
-    /// The word after an option that takes a value always is that value: a message may begin with a hyphen.
+    /// Lets an option have any value: the word after an option that takes a value always is that value, even if a message begins
+    /// with a hyphen.
     fn with_any_value(command: clap::Command) -> clap::Command {
         let is_option = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
         let arg = |arg: clap::Arg| if is_option(&arg) { arg.allow_hyphen_values(true) } else { arg };
@@ -127,7 +128,7 @@ fn read(args: &[OsString]) -> Result<CommandLine, Stop> {
     })
 }
 
-/// The description of the subcommand that `args` name, and how that subcommand is typed, like `goldcrest store check`.
+/// The description of the subcommand that `args` name, and how the user types that subcommand, like `goldcrest store check`.
 fn described(args: &[OsString]) -> (clap::Command, String) {
     let mut command = command();
     command.build();
@@ -140,7 +141,8 @@ fn described(args: &[OsString]) -> (clap::Command, String) {
     (command, path)
 }
 
-/// Reads the configuration. If that takes more than a second, standard error says so: the file may be a pipe that nobody writes to.
+/// Reads the configuration. If reading takes more than a second, standard error says so: the file may be a pipe that nobody writes
+/// to.
 fn read_config(path: &Path) -> Result<Config, crate::ConfigError> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (done, is_done) = sync_channel::<()>(0);
@@ -169,7 +171,7 @@ fn complain(text: &str) {
 const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
                            --data-dir DIR says where, --memory-only keeps nothing across restarts";
 
-/// Prints to standard output. It is no failure if the reader of a pipe has gone.
+/// Prints to standard output. If the reader of a pipe has gone, that is no failure.
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -184,14 +186,14 @@ fn print(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// The command line `goldcrest`, and `args` after it.
+    /// Reads the command line `goldcrest` with `args` after it.
     pub(super) fn read(args: &[&str]) -> Result<CommandLine, Stop> {
         let args: Vec<OsString> =
             std::iter::once("goldcrest").chain(args.iter().copied()).map(OsString::from).collect();
         super::read(&args)
     }
 
-    /// What is wrong with a command line that has a mistake.
+    /// The error message for a command line with a mistake.
     pub(super) fn mistake(args: &[&str]) -> String {
         let checked = read(args).and_then(|line| match line.command {
             None => line.serve.check().map_err(Stop::Mistake),

@@ -47,8 +47,8 @@ pub(super) struct ServeOptions {
     log: Option<String>,
 }
 
-/// The addresses that one `--listen` stands for: two for `localhost` and `*`. The alias hides from clap that this is a list: otherwise clap would
-/// take each address for a value of its own.
+/// The addresses that one `--listen` stands for: two for `localhost` and `*`. Through the alias clap does not see that this is a list:
+/// otherwise clap would take each address for a value of its own.
 type Addresses = Vec<ListenAddress>;
 
 pub(super) fn shards(text: &str) -> Result<u16, String> {
@@ -95,7 +95,7 @@ impl ServeOptions {
 pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     super::heap::keep_freed_memory();
     let mut config = options.into_config()?;
-    // Checked first, because the log and the runtime open descriptors themselves.
+    // The descriptors are checked first, because the log and the runtime open some themselves.
     crate::net::descriptors::check(&config)?;
     crate::output::log::init(config.log.as_deref())?;
     if config.memory_only {
@@ -105,7 +105,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     } else if config.data_dir.is_none() {
         config.data_dir = Some(default_data_dir().ok_or(NO_DATA_DIR)?);
     }
-    // A pipe that nobody reads must not keep signals from being handled.
+    // A pipe that nobody reads must not keep the process from handling signals.
     let out = BackgroundWriter::open("greeting", std::io::stdout())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
@@ -115,7 +115,8 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
         ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
         ignore(SignalKind::user_defined1(), "SIGUSR1", NO_RELOAD)?;
         ignore(SignalKind::user_defined2(), "SIGUSR2", NO_RELOAD)?;
-        // Without a handler the system would kill the process at the limit of file sizes (`ulimit -f`). With one a write fails, like on a full disk.
+        // Without a handler the system would kill the process at the limit of file sizes (`ulimit -f`). With a handler a write fails, as on
+        // a full disk.
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         ignore(too_large, "SIGXFSZ", "a file would be larger than the limit of the system, ulimit -f")?;
         let shutdown = async {
@@ -144,7 +145,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     served
 }
 
-/// SIGTERM and SIGINT.
+/// The signals SIGTERM and SIGINT.
 struct Termination {
     terminate: Signal,
     interrupt: Signal,
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_parsed() {
+    fn options_for_serving_are_parsed() {
         assert_eq!(options(&[]), ServeOptions::default());
         let all =
             ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_what_is_wanted() {
+    fn mistakes_in_options_for_serving_say_what_is_wanted() {
         assert!(mistake(&["--listen", "localhost"]).contains("like 127.0.0.1:1883"));
         assert!(mistake(&["--shards", "0"]).contains("\"0\" of --shards: a number from 1 to 256"));
         assert!(mistake(&["--shards", "all"]).contains("or auto"));
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_may_be_of_both_families() {
+    fn an_option_may_stand_for_an_ipv4_and_an_ipv6_address() {
         let config = options(&["--listen", "localhost:0", "--http", "9883"]).into_config().unwrap();
         let address = |text: &str| ListenAddress::from(text.parse::<std::net::SocketAddr>().unwrap());
         let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
@@ -244,7 +245,7 @@ mod tests {
         let config = options(&args).into_config().unwrap();
         assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
         assert_eq!(config.shards, 5);
-        // --allow-anonymous is about listeners for clients, and does not open HTTP.
+        // The option --allow-anonymous is about listeners for clients, and does not open HTTP.
         let http = crate::HttpConfig {
             listen: vec!["127.0.0.1:8".parse().unwrap()],
             allow_anonymous: false,

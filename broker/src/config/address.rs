@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// An address to listen on. Neither the address nor the network interface in it need exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// Its scope is 0 if `interface` is set: the number of an interface is looked up when the address is bound.
+    /// The scope of the address is 0 if `interface` is set: the system's index of the interface is looked up when the address is bound.
     address: SocketAddr,
     interface: Option<Interface>,
 }
@@ -33,7 +33,7 @@ impl ListenAddress {
         }
     }
 
-    /// Whether the address names its interface. An interface may be removed, and come back with another number.
+    /// Whether the address names its interface. An interface may be removed, and come back with another index.
     pub(crate) fn names_interface(self) -> bool {
         self.interface.is_some()
     }
@@ -43,8 +43,8 @@ impl ListenAddress {
         self.address.ip().to_canonical().is_loopback()
     }
 
-    /// Whether this is the IPv6 counterpart of the IPv4 address `other`: both loopback, or both all addresses. A user who asks for both with one
-    /// port does not demand that the machine has IPv6.
+    /// Whether this is the IPv6 counterpart of the IPv4 address `other`: both are loopback addresses, or both mean all addresses. A user
+    /// who asks for both with one port does not demand that the machine has IPv6.
     pub(crate) fn is_twin_of(self, other: Self) -> bool {
         let ips = (other.address.ip(), self.address.ip());
         let loopbacks = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
@@ -78,7 +78,7 @@ impl FromStr for ListenAddress {
             None => text.parse().ok().map(SocketAddr::into),
         };
         let is_whole = |it: &Self| match it.address {
-            // Each interface has link-local addresses, so the interface has to be named.
+            // Each interface has link-local addresses, so the address must name its interface.
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
                 address.scope_id() != 0 || it.interface.is_some()
             }
@@ -88,8 +88,8 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// Splits `[fe80::1%eth0]:1883` into the address without its interface, and the interface. An interface that is given by its number is left to the
-/// standard library.
+/// Splits `[fe80::1%eth0]:1883` into the address without its interface, and the interface. The standard library handles an interface that
+/// is given by its index.
 fn split_interface(text: &str) -> Option<(String, Option<Interface>)> {
     let (ip, rest) = text.split_once('%')?;
     let (name, port) = rest.rsplit_once("]:")?;
@@ -146,7 +146,7 @@ impl Interface {
     }
 }
 
-/// Whether there is a network interface of this name, or number.
+/// Whether there is a network interface with this name or index.
 pub(crate) fn interface_exists(name: &str) -> bool {
     let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None);
     match name.parse() {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_found_by_its_name_once_it_is_there() {
+    fn an_address_names_its_interface_and_an_unknown_interface_is_an_error() {
         let index = ListenAddress::from_str("[fe80::1%lo]:1883").unwrap().resolve().unwrap();
         let SocketAddr::V6(index) = index else { panic!("it is IPv6") };
         assert_ne!(index.scope_id(), 0);

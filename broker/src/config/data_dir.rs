@@ -9,9 +9,9 @@ pub(crate) fn default_data_dir() -> Option<PathBuf> {
     choose(|name| env::var_os(name), env::home_dir())
 }
 
-/// Paths that are not absolute count as unset, as the XDG Base Directory Specification has it.
+/// Ignores a path that is not absolute, as the XDG Base Directory Specification says.
 fn choose(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // With several StateDirectory= systemd separates them by colons.
+    // With several StateDirectory= systemd separates the paths by colons.
     let state = variable("STATE_DIRECTORY").and_then(|state| env::split_paths(&state).next());
     if let Some(state) = state.filter(|state| state.is_absolute()) {
         return Some(state);
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn systemd_comes_before_xdg_and_xdg_before_home() {
+    fn the_directory_of_systemd_comes_before_that_of_xdg_and_the_home_directory() {
         let all = [("STATE_DIRECTORY", "/var/lib/gc:/var/lib/other"), ("XDG_STATE_HOME", "/xdg")];
         assert_eq!(chosen(&all, Some("/home/ada")).as_deref(), Some("/var/lib/gc"));
         assert_eq!(chosen(&all[1..], Some("/home/ada")).as_deref(), Some("/xdg/goldcrest"));
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_relative_paths_count_as_unset() {
+    fn variables_with_an_empty_or_relative_path_count_as_unset() {
         for unset in ["", "state"] {
             let variables = [("STATE_DIRECTORY", unset), ("XDG_STATE_HOME", unset)];
             assert_eq!(chosen(&variables, Some("/h")).as_deref(), Some("/h/.local/state/goldcrest"));

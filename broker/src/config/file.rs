@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The most bytes that are read. A device like /dev/zero never ends.
+/// The most bytes that are read from the file. A device like /dev/zero never ends.
 const MOST: usize = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn files_written_on_windows_are_read() {
+    fn configuration_files_written_on_windows_are_read() {
         assert_eq!(config(b"\xef\xbb\xbf# comment\r\nshards = 3\r\n[limits]\r\ninflight = 7\r\n"), Ok(3));
         assert_eq!(config(b"\xef\xbb\xbfshards = 3"), Ok(3));
         let mistake = config(b"\xef\xbb\xbfshards = 3\r\n[limits]\r\ninflight = 0\r\n").unwrap_err();

@@ -9,9 +9,9 @@ use toml::de::{DeTable, DeValue, Error};
 /// A mistake in the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file.
+    /// The path of the configuration file.
     pub file: PathBuf,
-    /// Counted from 1; 0 where the file could not be read at all.
+    /// The line of the mistake, counted from 1; 0 if the file could not be read at all.
     pub line: usize,
     /// The full key, like `limits.inflight`; empty where the file is no TOML.
     pub key: String,
@@ -65,7 +65,7 @@ fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) 
     match message.rsplit_once(", expected ") {
         Some((_, fields)) if message.starts_with("unknown field ") => {
             let allowed: Vec<&str> = fields.split('`').skip(1).step_by(2).collect();
-            // In the order of the file: serde is given the keys in another order.
+            // The first unknown key in the order of the file is reported: serde gets the keys in another order.
             let unknown = table.keys().filter(|key| !allowed.contains(&key.get_ref().as_ref()));
             let first = unknown.min_by_key(|key| key.span().start);
             let (at, key) = first.map_or((span.start, key), |key| (key.span().start, key.get_ref().to_string()));
@@ -85,7 +85,7 @@ fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     /// Three of ten characters may be wrong. Two characters that changed places count as one.
     const SIMILAR: f64 = 0.7;
     let how_similar = |known: &'a str| (strsim::normalized_damerau_levenshtein(word, known), known);
-    // max_by takes the last of equals, so the words are walked from their end: the first of equals wins.
+    // If several words are equally similar, max_by takes the last, so the words are walked from the end: the first of them wins.
     let similar = words.iter().rev().map(|known| how_similar(known)).filter(|(how, _)| *how >= SIMILAR);
     similar.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
@@ -113,7 +113,7 @@ fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<K
     })
 }
 
-/// Whether `value`, or an item of the list that it is, stands at `span`.
+/// Whether `value` stands at `span`, or, if `value` is a list, one of its items does.
 fn is_at(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     let items = value.get_ref().as_array();
     value.span() == *span || items.is_some_and(|items| items.iter().any(|item| is_at(item, span)))

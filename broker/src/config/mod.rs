@@ -26,13 +26,13 @@ use std::time::Duration;
 /// The configuration of a [`Gateway`](crate::Gateway).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where clients connect.
+    /// The addresses on which clients connect.
     pub listeners: Vec<Listener>,
     /// Core brokers, each with a thread of its own. 0: as many as the store has been made for. If there is no store yet, one for each core that the
     /// process may use, less one, and at least one.
     pub shards: u16,
-    /// Where sessions and messages are kept across restarts. `None`: they are in memory alone. In this case the command `goldcrest` chooses a
-    /// directory itself.
+    /// The directory for sessions and messages, which are kept across restarts. `None`: they are in memory alone. In this case the command
+    /// `goldcrest` chooses a directory itself.
     pub data_dir: Option<PathBuf>,
     /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses messages that were acknowledged.
     pub memory_only: bool,
@@ -59,17 +59,17 @@ pub struct Config {
 pub struct StoreConfig {
     /// What an acknowledgement waits for.
     pub sync: Sync,
-    /// With [`Sync::Interval`]: a loss of power can take messages that were acknowledged in the last so many milliseconds.
+    /// With [`Sync::Interval`]: a loss of power can lose messages that were acknowledged in the last so many milliseconds.
     pub interval_ms: u32,
     /// The most days that the gateway is ever down. If the clock says that it was down for longer, the clock is taken to be wrong, and nothing expires
     /// for that time. 0: nothing ever expires for the time that the gateway is down.
     pub longest_downtime_days: u32,
     /// The bytes of a file of the store, at most a sixth of `max_bytes`. Raised if a packet could be larger.
     pub segment_bytes: u64,
-    /// The bytes that all files of the store may take. Beyond it publishers are refused. Raised to the size of six files.
+    /// The bytes that all files of the store may have together. Beyond this limit publishers are refused. Raised to the size of six files.
     pub max_bytes: u64,
-    /// The bytes of memory that bodies of messages may take while they wait for sessions, in all shards. Beyond it bodies are on disk alone until they
-    /// are sent. 0: all stay in memory.
+    /// The bytes of memory that the bodies of messages may use while they wait for sessions, in all shards. Beyond this limit bodies are on
+    /// disk alone until they are sent. 0: all bodies stay in memory.
     pub body_bytes: u64,
 }
 
@@ -112,14 +112,14 @@ pub struct HttpConfig {
     pub listen: Vec<ListenAddress>,
     /// Host names that requests may name, besides IP addresses and `localhost`. A request for any other host gets the status 421.
     pub host_names: Vec<String>,
-    /// Whether other machines are answered without proof of who they are. This machine always is.
+    /// Whether other machines get an answer without proof of who they are. This machine always gets one.
     pub allow_anonymous: bool,
 }
 
-/// A place where clients connect.
+/// An address on which clients connect, and who may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Port 0 lets the system choose a port.
+    /// The address. Port 0 lets the system choose a port.
     pub address: ListenAddress,
     /// Whether clients of other machines may connect without proof of who they are. Clients of this machine always may.
     pub allow_anonymous: bool,
@@ -153,9 +153,9 @@ pub(crate) fn shards_for_cores() -> u16 {
     shards_for(cores())
 }
 
-/// One shard for each core but one, and at least one. The last core has enough to do with the sockets of the system, the thread of the store, and
-/// clients or other programs on the same machine: a further shard takes as much from them as it gives, and each message that crosses between shards
-/// costs more. `tests/bench/NOTES.md` has the measurements.
+/// One shard for each core but one, and at least one. The last core is busy with the sockets of the system, the thread of the store, and
+/// clients or other programs on the same machine. A further shard would take as much time from them as it uses well, and each message from
+/// one shard to another costs more. `tests/bench/NOTES.md` has the measurements.
 fn shards_for(cores: usize) -> u16 {
     u16::try_from(cores.saturating_sub(1)).unwrap_or(MAX_SHARDS).clamp(1, MAX_SHARDS)
 }
@@ -183,7 +183,8 @@ impl Default for Config {
     }
 }
 
-/// How many messages may wait for one durable Session, if the configuration does not say. A million of them take about a hundred megabytes of memory.
+/// How many messages may wait for one durable Session, if the configuration does not say. A million such messages need about a hundred
+/// megabytes of memory.
 const DURABLE_QUEUED_MESSAGES: u32 = 500_000;
 /// If the configuration does not say, the bytes of one queue in the store are at most `max_bytes` divided by this.
 const DURABLE_QUEUED_SHARE: u64 = 4;
@@ -194,8 +195,8 @@ impl Config {
         self.data_dir.as_ref().filter(|_| !self.memory_only)
     }
 
-    /// The limits of each shard's broker, if there is a store. A queue in the store may be longer than one in memory. It may not if the configuration
-    /// changes the limits for queues in memory, and does not set those for queues in the store.
+    /// The limits of each shard's broker, if there is a store. A queue in the store may then be longer than a queue in memory, unless the
+    /// configuration changes the limits for queues in memory and does not set those for queues in the store.
     pub(crate) fn limits_with_store(&self) -> Limits {
         let mut limits = self.broker.limits;
         if self.store.body_bytes == 0 {

@@ -11,21 +11,22 @@ fn mistake(text: &str) -> String {
 }
 
 #[test]
-fn an_empty_file_is_the_default() {
+fn an_empty_configuration_file_gives_the_defaults() {
     let config = read("").unwrap();
     // Some programs take `localhost` for the IPv4 address, others for the IPv6 address.
     let loopbacks = ["127.0.0.1:1883", "[::1]:1883"];
     assert_eq!(config.listeners, loopbacks.map(|address| Listener::new(address.parse().unwrap())));
     assert_eq!(config.broker.limits, Limits::GATEWAY);
-    // 0 means: as many shards as the store was made for.
+    // The value 0 means: as many shards as the store was made for.
     assert_eq!(config.shards, 0);
 }
 
 #[test]
-fn the_example_has_all_keys_with_their_defaults() {
+fn the_example_configuration_has_all_keys_with_their_defaults() {
     let example = include_str!("../../goldcrest.toml");
     assert_eq!(format!("{:?}", read(example).unwrap()), format!("{:?}", Config::default()));
-    // A key without a default, or a line that is an example, is commented out with a `#` that no space follows.
+    // In the example, a key without a default, or a line that is an example, is commented out with a `#` that no space
+    // follows.
     let uncommented = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
         _ => format!("{line}\n"),
@@ -44,7 +45,7 @@ fn the_example_has_all_keys_with_their_defaults() {
     }
 }
 
-/// Every key, with a value that is not its default.
+/// A file with every key. No value is the default.
 const ALL_KEYS: &str = r#"
 shards = 3
 data_dir = "/var/lib/goldcrest"
@@ -123,7 +124,7 @@ strategy = "hash_topic"
 "#;
 
 #[test]
-fn keys_of_the_gateway_and_of_its_store_set_their_fields() {
+fn keys_of_the_gateway_and_its_store_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.shards, 3);
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
@@ -220,7 +221,7 @@ fn keys_of_sessions_overflow_and_shared_subscriptions_set_their_fields() {
 }
 
 #[test]
-fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
+fn the_error_for_an_unknown_key_names_file_line_key_and_allowed_keys() {
     assert_eq!(
         mistake("shards = 1\n\n[overflow]\ndefualt = \"refuse\"\n"),
         "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule; did you mean default?"
@@ -236,17 +237,17 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
     );
 }
 
-/// toml gives the keys to serde in the order of the alphabet.
+/// The crate toml gives the keys to serde in alphabetical order.
 #[test]
-fn of_several_unknown_keys_the_first_in_the_file_is_named() {
+fn the_error_for_several_unknown_keys_names_the_first_in_the_file() {
     assert!(mistake("zeal = 1\nalpha = 2").starts_with("gateway.toml:1: zeal: unknown key"));
-    // The header [limits] was left out.
+    // In this file the header [limits] is missing.
     let mistake = mistake("[sys]\ninterval_s = 5\npacket_bytes = 2048\ninflight = 1");
     assert_eq!(mistake, "gateway.toml:3: sys.packet_bytes: unknown key; allowed here: interval_s");
 }
 
 #[test]
-fn a_wrong_value_says_what_is_allowed() {
+fn the_error_for_a_wrong_value_says_what_is_allowed() {
     assert_eq!(
         mistake("[memory]\nmax = \"8MiB\""),
         format!("gateway.toml:2: memory.max: \"8MiB\" is not allowed; allowed: {}", MemoryMax::ALLOWED)
@@ -291,7 +292,7 @@ fn a_wrong_value_says_what_is_allowed() {
 }
 
 #[test]
-fn a_missing_key_and_broken_toml_name_their_line() {
+fn the_errors_for_a_missing_key_and_for_broken_toml_name_the_line() {
     // The line of a missing key is the line of its table.
     assert_eq!(
         mistake("\n[[listener]]\nallow_anonymous = true"),
@@ -350,7 +351,7 @@ fn the_error_for_a_value_of_the_wrong_type_shows_the_value_as_written() {
             "1: limits.inflight: 99999999999999999999 is not allowed; allowed: ",
         ),
         ("limits.inflight = [1,\n 2]", "1: limits.inflight: [1, is not allowed; allowed: an integer from 1 to 65535"),
-        // By itself serde would take the items for the values of the keys.
+        // Without a check serde would take the items of the list for the values of the keys.
         ("sys = [1]", "1: sys: [1] is not allowed; allowed: a table: [sys]"),
         ("listener = [[\"1883\"]]", "1: listener: [\"1883\"] is not allowed; allowed: a list of tables: [[listener]]"),
         ("http = []", "1: http: [] is not allowed; allowed: a table: [http]"),
@@ -393,7 +394,7 @@ fn a_key_without_a_value_is_reported_as_such() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn the_error_for_a_missing_file_names_the_file() {
     let error = Config::from_file(Path::new("/does/not/exist.toml")).unwrap_err().to_string();
     assert!(error.starts_with("/does/not/exist.toml: No such file"), "{error}");
 }
@@ -408,7 +409,7 @@ fn only_loopback_listeners_are_open_by_default() {
 }
 
 #[test]
-fn an_address_may_stand_for_both_families() {
+fn one_address_in_the_file_may_stand_for_ipv4_and_ipv6() {
     for (address, first, second) in [
         ("localhost:1883", "127.0.0.1:1883", "[::1]:1883"),
         ("1883", "127.0.0.1:1883", "[::1]:1883"),
@@ -458,9 +459,9 @@ fn a_syntax_error_is_reported_with_the_key_at_which_parsing_stopped() {
     }
 }
 
-/// A queue in the store may be longer than one in memory, unless somebody chose how long queues are.
+/// A queue in the store may be longer than one in memory, unless the configuration sets the length of queues.
 #[test]
-fn queues_in_the_store_are_longer() {
+fn queues_in_the_store_are_longer_than_in_memory_by_default() {
     let limits = |text: &str| {
         let limits = read(text).unwrap().limits_with_store();
         let [messages, bytes] = [limits.durable_queued_messages, limits.durable_queued_bytes];
@@ -474,6 +475,6 @@ fn queues_in_the_store_are_longer() {
     assert_eq!(limits("[limits]\nqueued_bytes = 9999\ngroup_messages = 1"), (0, 0, 0));
     assert_eq!(limits("[limits]\nqueued_messages = 9999\ndurable_queued_messages = 10000"), (10_000, 0, 500_000));
     assert_eq!(limits("[limits]\ndurable_queued_messages = 7\ndurable_queued_bytes = 10240"), (7, 10_240, 500_000));
-    // All bodies stay in memory.
+    // With 0 all bodies stay in memory.
     assert_eq!(limits("[store]\nbody_bytes = 0"), (0, 0, 0));
 }

@@ -140,7 +140,7 @@ impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
     }
 }
 
-/// A string that `parse` takes; `allowed` describes such strings for errors.
+/// Reads a string that `parse` accepts; `allowed` describes such strings for errors.
 pub(super) fn string<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
@@ -149,7 +149,7 @@ pub(super) fn string<'de, D: Deserializer<'de>, T>(
     scalar(from, allowed, |_| None, parse)
 }
 
-/// An integer that `integer` takes, or a string that `text` takes; `allowed` describes both for errors.
+/// Reads an integer that `integer` accepts, or a string that `text` accepts; `allowed` describes both for errors.
 pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
@@ -164,7 +164,7 @@ pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
     .map_err(|given| D::Error::invalid_value(Unexpected::Other(&given), &allowed))
 }
 
-/// Takes integers from `least` to `most`.
+/// Accepts integers from `least` to `most`.
 pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) -> Option<T> {
     move |integer| {
         let integer = u64::try_from(integer).ok().filter(|integer| (least..=most).contains(integer))?;
@@ -172,13 +172,14 @@ pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) ->
     }
 }
 
-/// A value in the file where an integer or a string may stand.
+/// A value that is an integer or a string in the file.
 enum Scalar {
     Integer(i128),
     Text(String),
 }
 
-/// Which values are accepted, in words. It reads integers and strings for all types of values, so that this code of toml is compiled once.
+/// A visitor that reads integers and strings for all types of values, so that this code of toml is compiled once. The text says which
+/// values are accepted.
 #[derive(Clone, Copy)]
 struct Allowed<'a>(&'a dyn Display);
 
@@ -206,7 +207,7 @@ impl Visitor<'_> for Allowed<'_> {
     }
 }
 
-/// The items of a list; `allowed` describes the list that is wanted.
+/// Reads the items of a list; `allowed` describes the list that is wanted.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
@@ -214,7 +215,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from.deserialize_any(ListOf { allowed, least: 0, items: PhantomData })
 }
 
-/// As [`list`], for a list that is of no use without any item.
+/// As [`list`], but refuses an empty list.
 pub(super) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
@@ -224,7 +225,7 @@ pub(super) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 struct ListOf<T> {
     allowed: &'static str,
-    /// How many items there have to be.
+    /// The smallest number of items.
     least: usize,
     items: PhantomData<T>,
 }
@@ -238,7 +239,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        // TOML has no null, so each item is there. With `Option` an error in an item gets the line of the item, and not of the list.
+        // TOML has no null, so each item is `Some`. With `Option` an error in an item gets the line of the item, and not of the list.
         while let Some(item) = seq.next_element::<Option<T>>()? {
             items.extend(item);
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-/// Messages of QoS 1 and 2 that the broker sends before the program has taken them: the Receive Maximum.
+/// The Receive Maximum: how many messages of QoS 1 and 2 the broker sends before the program has called `next` for them.
 const RECEIVE_MAXIMUM: u16 = 16;
 
 /// The most bytes of QoS 0 messages that wait for the program, counting [`MESSAGE_BYTES`] for each. Messages beyond this bound are lost.
@@ -34,13 +34,13 @@ const MESSAGE_BYTES: usize = size_of::<Untaken>();
 #[derive(Debug)]
 pub struct LocalClient {
     stream: MemoryStream,
-    /// Bytes of packets that have not arrived whole.
+    /// Bytes of a packet that has not arrived as a whole.
     received: Vec<u8>,
-    /// Whole packets. The stream has taken the first `sent` bytes of them.
+    /// Whole packets to the broker. The stream has accepted the first `sent` bytes of them.
     unsent: Vec<u8>,
     sent: usize,
     waiting: VecDeque<Untaken>,
-    /// The bytes of those in `waiting` that have QoS 0.
+    /// The bytes of the messages in `waiting` that have QoS 0.
     waiting_bytes: usize,
     lost: u64,
     /// The Packet Identifier of the packet that the broker has not answered yet.
@@ -48,12 +48,12 @@ pub struct LocalClient {
     answer: Option<ReasonCode>,
     last_id: u16,
     packet_limit: u32,
-    /// Zero: no Keep Alive.
+    /// The Keep Alive; zero if there is none.
     keep_alive: Duration,
     last_sent: Instant,
 }
 
-/// A message that the program has not taken yet.
+/// A message that the program has not received from [`LocalClient::next`] yet.
 #[derive(Debug)]
 struct Untaken {
     packet_id: Option<PacketId>,
@@ -68,9 +68,9 @@ pub struct ReceivedMessage {
     pub topic: String,
     /// The payload.
     pub payload: Vec<u8>,
-    /// The QoS with which the broker sent it.
+    /// The QoS with which the broker sent the message.
     pub qos: QoS,
-    /// Whether it is a retained message that the broker had already when the client subscribed.
+    /// Whether this is a retained message that the broker had already when the client subscribed.
     pub retain: bool,
 }
 
@@ -86,7 +86,7 @@ pub enum LocalClientError {
     Topic(TopicNameError),
     /// The text is not a Topic Filter.
     Filter(TopicFilterError),
-    /// The bytes that the packet would have, and the most bytes that the broker takes.
+    /// The packet is too large: the bytes that it would have, and the most bytes that the broker accepts.
     TooLarge(u32, u32),
     /// The broker has closed the connection; the Reason Code says why, if the broker has sent one.
     Closed(Option<ReasonCode>),
@@ -149,7 +149,7 @@ impl LocalClient {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             lost: 0,
-            // CONNECT has no Packet Identifier, and is the first packet that is answered: any number stands for it.
+            // CONNECT has no Packet Identifier. It is the first packet that is answered, so any identifier can stand for it here.
             unanswered: Some(PacketId::MIN),
             answer: None,
             last_id: 0,
@@ -159,7 +159,8 @@ impl LocalClient {
         }
     }
 
-    /// Publishes a message. With QoS 1 and 2 the broker has taken it when this returns; if the gateway has a store, the message is safe there.
+    /// Publishes a message. With QoS 1 and 2 the broker has accepted the message when this returns; if the gateway has a store, the message
+    /// is safe there.
     ///
     /// # Errors
     /// The broker refuses the message, or the connection is closed.
@@ -198,7 +199,7 @@ impl LocalClient {
         Ok(QoS::from_bits(granted.as_u8()).unwrap_or_default())
     }
 
-    /// Ends a subscription. Messages that have arrived before still wait.
+    /// Ends a subscription. Messages that arrived before still wait for [`LocalClient::next`].
     ///
     /// # Errors
     /// The broker refuses the packet, or the connection is closed.
@@ -227,7 +228,7 @@ impl LocalClient {
                     (Some(id), QoS::ExactlyOnce) => self.put(&Packet::PubRec(Ack::new(id, ReasonCode::Success)))?,
                     (Some(id), _) => self.put(&Packet::PubAck(Ack::new(id, ReasonCode::Success)))?,
                 }
-                // The next call sends the bytes that the stream does not take now.
+                // The next call sends the bytes that the stream does not accept now.
                 self.write(&mut Context::from_waker(Waker::noop()));
                 return Ok(message);
             }
@@ -235,7 +236,7 @@ impl LocalClient {
         }
     }
 
-    /// How many messages of QoS 0 were lost because the program did not take earlier ones in time.
+    /// How many messages of QoS 0 were lost because the program did not call `next` in time for earlier ones.
     pub fn lost(&self) -> u64 {
         self.lost
     }
@@ -316,7 +317,7 @@ impl LocalClient {
         }
     }
 
-    /// Writes as many bytes as the stream takes.
+    /// Writes as many bytes as the stream accepts.
     fn write(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(result) = Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]) {
             self.sent += result.as_ref().unwrap_or(&0);
@@ -405,7 +406,7 @@ impl LocalClient {
     }
 }
 
-/// The bytes that a message counts while it waits.
+/// How many bytes a message counts while it waits.
 fn bytes_of(message: &ReceivedMessage) -> usize {
     message.topic.len() + message.payload.len() + MESSAGE_BYTES
 }

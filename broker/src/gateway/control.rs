@@ -1,4 +1,4 @@
-//! Requests of a program to a running gateway: counters, another configuration, other permissions.
+//! Requests that the embedding program makes to a running gateway: counters, another configuration, other permissions.
 
 use super::Gateway;
 use crate::config::Config;
@@ -6,7 +6,7 @@ use crate::shard::NoAnswer;
 use goldcrest_core::{Counters, Permissions};
 use std::fmt;
 
-/// Why a gateway keeps its configuration.
+/// Why a gateway keeps its configuration instead of the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReloadError {
@@ -31,7 +31,7 @@ impl Gateway {
     /// The counters of all shards added up. A retained message counts once, though each shard has it.
     ///
     /// # Errors
-    /// A shard does not answer within a second. Then there are no sums, because without its counts they would decrease.
+    /// A shard does not answer within a second. Then there are no sums, because the sums would decrease without the counts of that shard.
     pub async fn counters(&self) -> Result<Counters, NoAnswer> {
         let answers = self.mailboxes.0.ask_all(|_| |_, broker| broker.counters()).await?;
         Ok(answers.iter().sum())

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// Why a gateway could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The address cannot be listened on: another process may have the port. An address that does not exist yet is no error:
-    /// the gateway waits for it.
+    /// The gateway cannot listen on the address: another process may have the port. An address that does not exist yet is no
+    /// error: the gateway waits for it.
     Listen(ListenAddress, io::Error),
     /// There is no listener, so no client could ever connect.
     NoListener,
@@ -25,7 +25,7 @@ pub enum StartError {
     HttpOpenToAll(ListenAddress),
     /// `broker.authentication` makes each CONNECT wait for a verdict, but no decider is set: see [`Access::decided_by`].
     NobodyToAsk,
-    /// This field of the configuration is 0, so no client would ever get in.
+    /// This field of the configuration is 0, so no client could ever connect.
     NobodyGetsIn(&'static str),
     /// The start was given up by the caller. The store is unchanged.
     GivenUp,
@@ -44,7 +44,7 @@ pub enum StartError {
     },
     /// The system has no random numbers, and without them clients could make the broker's tables slow.
     Random(getrandom::Error),
-    /// The store in this directory cannot be used.
+    /// The store in this directory cannot be used, for this reason.
     Store(PathBuf, Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -87,8 +87,8 @@ impl fmt::Display for StartError {
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
-                // The data that a newer program or a backup has left in the directory are wanted, so another directory is no
-                // solution. Nor does another directory help against a lack of descriptors.
+                // The user wants the data that a newer program or a backup has left in the directory, so another directory
+                // is no solution. Nor does another directory help against a lack of descriptors.
                 match error.downcast_ref() {
                     Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
                     Some(error) if error.lacks_descriptors() => Ok(()),

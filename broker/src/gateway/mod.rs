@@ -1,10 +1,9 @@
-//! The gateway as a library: starting and stopping all shards, and requests of a program while they run.
+//! The gateway as a library: starting and stopping all shards, and requests of the embedding program while they run.
 //!
 //! ```text
-//! client    a client within the program
+//! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
-//! memory    the ceiling on memory, and what is taken at start
-//! failure   why a gateway does not start, or ends
+//! failure   why a gateway does not start, or ends unasked
 //! settings  the configuration of all shards' brokers
 //! ```
 
@@ -53,16 +52,16 @@ pub struct Gateway {
     missing: AwaitedAddresses,
     mailboxes: ShutDownOnDrop,
     admission: Arc<Admission>,
-    /// Counts connections from within this process: each goes to the next shard in turn.
+    /// Counts connections from within this process, each of which is handed to the next shard.
     next_shard: AtomicUsize,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
     running: usize,
     store: Option<Committer>,
     principals: Arc<Principals>,
-    /// `None` once the program has taken them.
+    /// The events of all shards; `None` once the program has taken the stream.
     events: Option<EventStream>,
-    /// Locked while shards are given other settings.
+    /// The settings of the shards' brokers. The lock is held while the shards get other settings.
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
     /// The most memory that the gateway may take.
     memory: MemoryBound,
@@ -147,7 +146,7 @@ impl Gateway {
         if let Some(admin) = &gateway.admin {
             admin.serving(mailboxes, health, ceiling);
         }
-        // Not earlier: a health check that connects must not find the gateway ready before it is.
+        // The gateway does not listen earlier: a health check that connects must not find the gateway ready before it is.
         let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
         distribute(listeners.map_err(listen)?, to_accept);
         Ok(gateway)
@@ -233,7 +232,7 @@ impl Gateway {
         self.memory
     }
 
-    /// The names of principals and their numbers. With a store both are the same after a restart.
+    /// The names of principals and their numbers. With a store, names and numbers are the same after a restart.
     pub fn principals(&self) -> &Arc<Principals> {
         &self.principals
     }
@@ -294,7 +293,7 @@ impl Gateway {
         if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
             tracing::error!("a shard did not stop in time");
         }
-        // On another thread: a disk may hang, and a caller that gives up waiting must be able to act.
+        // The store is closed on another thread: a disk may hang, and a caller that gives up waiting must be able to go on.
         if let Some(store) = self.store.take()
             && let Ok(Err(failure)) = spawn_blocking(|| store.close()).await
         {
@@ -303,7 +302,7 @@ impl Gateway {
     }
 }
 
-/// The shards of a gateway that was dropped stop too.
+/// Stops the shards when the gateway is dropped.
 struct ShutDownOnDrop(Arc<Mailboxes>);
 
 impl Drop for ShutDownOnDrop {
@@ -379,7 +378,7 @@ fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {
     openings.iter().filter_map(ListenSocket::address).collect()
 }
 
-/// A seed from the system's generator, with all the bits that the core takes.
+/// A seed from the system's random generator, with as many bits as the core uses.
 fn draw_seed() -> Result<u128, StartError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -414,7 +413,7 @@ fn start_shard(plan: ShardPlan, end: UnboundedSender<Failed>) -> io::Result<Rece
     Ok(has_started)
 }
 
-/// Reports the end of the shard's thread, also after a panic.
+/// Reports the end of the shard's thread when this value is dropped, also after a panic.
 struct Ending {
     index: u16,
     end: UnboundedSender<Failed>,

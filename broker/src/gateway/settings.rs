@@ -11,7 +11,7 @@ pub(super) struct BrokerSettings {
     pub(super) seed: u128,
     pub(super) shards: u16,
     pub(super) is_durable: bool,
-    /// Whether a decider decides who may connect.
+    /// Whether a decider is asked who may connect.
     pub(super) asks: bool,
 }
 
@@ -41,7 +41,7 @@ impl BrokerSettings {
     /// The name of a field that differs in `new`, and that can't change while the gateway runs.
     pub(super) fn unchangeable(&self, new: &Config) -> Option<&'static str> {
         let old = &self.config;
-        // The pattern names all fields, so a new field that is not judged here does not compile.
+        // The pattern names all fields, so the code does not compile if a new field is not compared here.
         let Config {
             listeners,
             shards,
@@ -70,7 +70,7 @@ impl BrokerSettings {
             ("unfinished_connections", *unfinished_connections == old.unfinished_connections),
             ("broker.connect_timeout_ms", broker.connect_timeout_ms == old.broker.connect_timeout_ms),
             ("broker.authentication", broker.authentication == old.broker.authentication),
-            // The buffers of connections and the files of the store are sized for it.
+            // The length of buffers and of files of the store depends on this limit.
             ("broker.limits.packet_bytes", broker.limits.packet_bytes == old.broker.limits.packet_bytes),
         ];
         is_same.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)

@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and without a whole CONNECT.
+//! The bounds on connections: on all of them, and on those without a whole CONNECT.
 
 use super::memory_credit;
 use crate::output::log::Throttle;
@@ -101,7 +101,7 @@ impl ConnectionPermit {
 /// The right to be one of the connections without a whole CONNECT, until it is dropped.
 pub(crate) struct ConnectPermit {
     admission: Arc<Admission>,
-    /// The bytes of its CONNECT so far.
+    /// The bytes of the connection's unfinished CONNECT so far.
     bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -138,8 +138,8 @@ impl Admission {
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 
-    /// Waits for a permit to send CONNECT. While no permit is free, connections that have held theirs for longer than [`GRACE`] are closed: an
-    /// honest client sends CONNECT sooner, and clients that never send CONNECT can't keep it out.
+    /// Waits for a permit to send CONNECT. While no permit is free, connections that have had theirs for longer than [`GRACE`] are closed:
+    /// an honest client sends CONNECT sooner, and clients that never send CONNECT can't keep it out.
     pub(crate) async fn wait_for_connect_permit(self: &Arc<Self>) -> ConnectPermit {
         let permit = loop {
             if let Ok(permit) = timeout(GRACE / 10, self.connect_permits.clone().acquire_owned()).await {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]
-    async fn who_waits_for_a_ticket_presses_on_those_who_have_one() {
+    async fn a_connection_that_waits_for_a_permit_signals_pressure() {
         let admission = admission(1, 1);
         let permit = admission.wait_for_connect_permit().await;
         tokio::select! {

@@ -10,14 +10,15 @@ pub(crate) struct ByteQueue(Option<Box<QueuedBytes>>);
 #[derive(Debug, Default)]
 struct QueuedBytes {
     bytes: Vec<u8>,
-    /// So many bytes at the front of `bytes` have left the queue already; never all.
+    /// How many bytes at the front of `bytes` were consumed already; never all of them.
     left: usize,
-    /// So many of the waiting bytes were looked at.
+    /// How many of the waiting bytes were looked at.
     seen: usize,
 }
 
 thread_local! {
-    // A read often ends amid a packet, so some bytes wait for a moment after most reads. Long packets come in parts.
+    // The memory is kept, because a read often ends amid a packet, so some bytes wait for a moment after most reads. Long packets come in
+    // parts.
     static SPARES: RefCell<Spares> = RefCell::default();
     /// The most bytes of it on this thread.
     static MOST_SPARE_BYTES: Cell<usize> = const { Cell::new(Spares::MOST_BYTES) };
@@ -28,17 +29,17 @@ thread_local! {
 struct Spares {
     #[expect(clippy::vec_box, reason = "a box goes from one backlog to the next")]
     list: Vec<Box<QueuedBytes>>,
-    /// The capacity of all in `list` together.
+    /// The capacity of all queues in `list` together.
     bytes: usize,
 }
 
 impl Spares {
-    /// The most spare queues that are kept, and the most bytes of all together.
+    /// The most spare queues that are kept, and the most bytes of all of them together.
     const MOST: usize = 16;
     const MOST_BYTES: usize = 4 << 20;
 
-    /// The smallest spare queue that holds `bytes`, or else the largest. One that is much larger is not taken, because the queue may hold its
-    /// memory for long.
+    /// Takes the smallest spare queue that has room for `bytes` bytes, or else the largest. A much larger queue is not used, because the
+    /// new owner may keep its memory for long.
     fn take(&mut self, bytes: usize) -> Box<QueuedBytes> {
         let most = ByteQueue::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
@@ -61,10 +62,10 @@ impl Spares {
 }
 
 impl ByteQueue {
-    /// The most bytes that the spare memory of a shard takes.
+    /// The most bytes of spare memory that a shard keeps.
     pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<QueuedBytes>() + Spares::MOST_BYTES;
 
-    /// A capacity that is kept while any byte waits: giving it back is not worth the trouble.
+    /// A capacity up to which memory is kept while any byte waits: freeing less is not worth the trouble.
     const KEEP: usize = 16 * 1024;
 
     /// The most bytes of memory that a queue holds if `expected` bytes are expected, or have come.
@@ -113,8 +114,8 @@ impl ByteQueue {
         }
     }
 
-    /// The waiting bytes, with room behind them to read more into: for as many as are missing to `goal`, but for no more than are there already. So
-    /// no peer gets much memory by merely announcing a long packet.
+    /// The waiting bytes, with room behind them to read more: as much as is missing up to `goal`, but no more than there is already. So no
+    /// peer gets much memory by merely announcing a long packet.
     pub(crate) fn with_room(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.compact(goal);
         if waiting.len() == waiting.capacity() {
@@ -124,7 +125,7 @@ impl ByteQueue {
         waiting
     }
 
-    /// The waiting bytes, moved to the front; in spare memory for `goal` bytes, if there is some.
+    /// Moves the waiting bytes to the front, into spare memory for `goal` bytes if there is some. Returns them.
     fn compact(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.0.get_or_insert_with(|| SPARES.with_borrow_mut(|spares| spares.take(goal)));
         if waiting.left > 0 {
@@ -134,7 +135,7 @@ impl ByteQueue {
         &mut waiting.bytes
     }
 
-    /// Lets the first `count` bytes leave.
+    /// Removes the first `count` bytes.
     pub(crate) fn consume(&mut self, count: usize) {
         let Some(waiting) = self.0.as_mut().filter(|_| count > 0) else { return };
         waiting.left += count;
@@ -147,7 +148,7 @@ impl ByteQueue {
         }
     }
 
-    /// Lets all bytes leave.
+    /// Removes all bytes.
     pub(crate) fn clear(&mut self) {
         if let Some(waiting) = self.0.take() {
             SPARES.with_borrow_mut(|spares| spares.keep(waiting));
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_leave_in_the_order_they_came() {
+    fn bytes_leave_the_queue_in_the_order_in_which_they_came() {
         let mut backlog = ByteQueue::default();
         backlog.push(b"abcdef", 0);
         backlog.consume(2);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back() {
+    fn memory_is_freed_as_bytes_leave_the_queue() {
         let mut backlog = filled(1 << 20);
         backlog.consume((1 << 20) - 10);
         assert_eq!(backlog.as_slice(), [7; 10]);

@@ -1,4 +1,4 @@
-//! File descriptors: each connection needs one, and never gets one that the store and shards need.
+//! File descriptors: the gateway accepts only as many connections as leave enough descriptors for the store and the shards.
 
 use crate::config::{Config, shards_for_cores};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -31,7 +31,7 @@ impl fmt::Display for TooFewDescriptors {
 
 impl std::error::Error for TooFewDescriptors {}
 
-/// The most descriptors that shards and the store need, with those of everything else but connections.
+/// The most descriptors that everything but connections needs: the shards, the store, and the other parts.
 pub(crate) fn needed(shards: u16, has_store: bool) -> u64 {
     let store = if has_store { goldcrest_store::Directory::DESCRIPTORS } else { 0 };
     OTHERS + SHARD * u64::from(shards) + store
@@ -64,7 +64,8 @@ pub(crate) fn raise_limit(needed: u64) -> Result<usize, TooFewDescriptors> {
     connections(descriptors, needed).map(|connections| usize::try_from(connections).unwrap_or(usize::MAX))
 }
 
-/// Checks, before anything is opened, that there may be any connection. Perhaps only the store knows how many shards there are.
+/// Checks, before the gateway opens anything, that the limit leaves room for a connection. The number of shards may be known
+/// only after the store is opened.
 ///
 /// # Errors
 /// The limit leaves no room for any connection.
@@ -83,7 +84,7 @@ pub(crate) fn make_room(connections: usize) {
     // Each slot takes 8 bytes of the system's memory.
     const MOST: usize = 16 * 1024;
     let last = connections.saturating_add(OTHERS as usize).min(MOST);
-    // The table keeps its size when the descriptor is closed.
+    // The table stays as large when this descriptor is closed.
     let taken = File::open("/dev/null").map(|null| rustix::io::fcntl_dupfd_cloexec(&null, last as i32 - 1));
     drop(taken);
 }
@@ -92,7 +93,7 @@ pub(crate) fn make_room(connections: usize) {
 mod tests {
     use super::*;
 
-    /// The number of slots of the table, as the system tells it.
+    /// The number of slots in the system's table of descriptors for this process.
     fn slots() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_leave_the_store_and_shards_what_they_need() {
+    fn connections_leave_descriptors_for_the_store_and_the_shards() {
         let needed = needed(8, true);
         assert!(connections(1024, needed).unwrap() > 1024 * 3 / 4, "{needed}");
         assert_eq!(connections(256, needed), Ok(256 - needed));
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_room_from_the_beginning() {
+    fn the_table_of_descriptors_is_large_enough_from_the_beginning() {
         raise_limit(0).unwrap();
         make_room(900);
         assert!(slots() >= 900 + OTHERS as usize);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A protocol that is not spoken here.
+/// A protocol that the gateway does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
     Tls,
@@ -41,7 +41,7 @@ impl Protocol {
         }
     }
 
-    /// For metrics.
+    /// The name of the protocol in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Tls => "speaks_tls",

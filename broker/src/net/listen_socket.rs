@@ -15,21 +15,21 @@ use tokio::time::sleep;
 /// Connections that the system completes before the gateway accepts them: enough for a crowd that reconnects at once.
 const BACKLOG: i32 = 4096;
 
-/// A socket on its way to be listened on.
+/// A socket on its way from being bound to listening.
 pub(crate) enum ListenSocket {
-    /// The address is taken; the system refuses connections to it.
+    /// A socket is bound to the address; the system refuses connections to it.
     Bound(ListenTarget, Socket),
-    /// The system takes connections.
+    /// The system accepts connections to the address.
     Listening(ListenTarget, TcpListener),
-    /// The address is not there yet.
+    /// The address does not exist yet.
     Awaited(ListenTarget),
 }
 
-/// An address to listen on, and the list that names it while it does not exist.
+/// An address to listen on, and the list that names this address while it does not exist.
 pub(crate) struct ListenTarget {
     address: ListenAddress,
     missing: AwaitedAddresses,
-    /// Nothing is reported if the address never exists.
+    /// True for an address whose absence is not reported.
     is_optional: bool,
 }
 
@@ -46,17 +46,17 @@ impl AwaitedAddresses {
         self.lock().len()
     }
 
-    /// One line for each address.
+    /// The reason for each address that does not exist yet, one line for each.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let describe = |(address, why): (&String, &String)| format!("it does not listen on {address} yet: {why}");
         self.lock().iter().map(describe).collect()
     }
 }
 
-/// Takes all of `addresses`. Those that do not exist yet are noted in `missing`.
+/// Binds a socket to each of `addresses`. Addresses that do not exist yet are noted in `missing`.
 ///
 /// # Errors
-/// Another process has one of them, or the system does not allow it.
+/// Another process has one of the addresses, or the system does not allow it.
 pub(crate) fn open_all(
     addresses: impl IntoIterator<Item = ListenAddress>,
     missing: &AwaitedAddresses,
@@ -70,7 +70,7 @@ fn open_all_with(
     bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
 ) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
     let mut openings: Vec<ListenSocket> = Vec::new();
-    // The addresses so far, each with its port if it was taken.
+    // The addresses so far, each with its port if a socket is bound to the address.
     let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
     for address in addresses {
         let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
@@ -79,7 +79,7 @@ fn open_all_with(
         match bind(address, twin_port) {
             Ok(socket) => openings.push(ListenSocket::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
-            // The IPv4 counterpart was taken, so this machine has no IPv6; and the user did not ask for IPv6 alone.
+            // A socket is bound to the IPv4 counterpart, so this machine has no IPv6; and the user did not ask for IPv6 alone.
             Err(error) if twin_port.is_some() => {
                 tracing::debug!(%address, %error, "not listened on");
                 continue;
@@ -106,7 +106,7 @@ impl ListenSocket {
         }
     }
 
-    /// Has the system take connections from now on.
+    /// Makes the system accept connections from now on.
     pub(crate) fn listen(self) -> Result<Self, (ListenAddress, io::Error)> {
         match self {
             Self::Bound(place, socket) => match listen(socket) {
@@ -117,7 +117,7 @@ impl ListenSocket {
         }
     }
 
-    /// Runs `accept`, which never ends by itself, while the address exists, and waits for the address while it does not.
+    /// Runs `accept` while the address exists, and waits for the address while it does not. `accept` never ends by itself.
     pub(crate) async fn serve<A: Future>(self, accept: impl Fn(tokio::net::TcpListener) -> A) -> io::Result<()> {
         let (place, mut listener) = match self {
             Self::Bound(place, socket) => (place, listen(socket)?),
@@ -139,11 +139,11 @@ impl ListenSocket {
     }
 }
 
-/// The longest time between two looks at an address that stays as it is.
+/// The longest time between two checks of an address.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl ListenTarget {
-    /// Tries until it can listen. If the system is to choose the port, `wanted_port` is taken if it is free.
+    /// Tries until it can listen. If the system is to choose the port, but `wanted_port` is free, uses `wanted_port`.
     async fn wait(&self, wanted_port: Option<u16>) -> TcpListener {
         let address = self.address;
         let mut pause = Duration::from_millis(100);
@@ -165,7 +165,7 @@ impl ListenTarget {
         }
     }
 
-    /// Ends when the interface that the address names is gone, or has another number than in `bound`. This happens when a USB
+    /// Ends when the interface that the address names is gone, or has another index than in `bound`. This happens when a USB
     /// adapter is plugged in again: nobody reaches a socket that is bound to the old interface.
     async fn has_moved(&self, bound: SocketAddr) {
         let SocketAddr::V6(bound) = bound else { return pending().await };
@@ -175,7 +175,7 @@ impl ListenTarget {
         let is_there = || match self.address.resolve() {
             Ok(SocketAddr::V6(now)) => now.scope_id() == bound.scope_id(),
             Ok(SocketAddr::V4(_)) => true,
-            // Any other error means only that the question failed, for example for want of a descriptor.
+            // Any other error means only that the system could not be asked, for example for want of a descriptor.
             Err(error) => Errno::from_io_error(&error) != Some(Errno::NODEV),
         };
         while is_there() {
@@ -200,7 +200,7 @@ fn comes_later(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| missing.contains(&errno))
 }
 
-/// Takes an address. If the system is to choose the port, `wanted_port` is taken if it is free.
+/// Binds a socket to an address. If the system is to choose the port, but `wanted_port` is free, uses `wanted_port`.
 fn bind(address: ListenAddress, wanted_port: Option<u16>) -> io::Result<Socket> {
     let address = address.resolve()?;
     if let Some(port) = wanted_port.filter(|_| address.port() == 0)
@@ -222,7 +222,7 @@ fn bind_socket(address: SocketAddr) -> io::Result<Socket> {
     // Clients that vanish and have no Keep Alive are noticed all the same. Accepted sockets inherit this option.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(300)))?;
     socket.bind(&address.into())?;
-    // Nor does anybody listen there who would take the address the same way until this socket does: see `listen`.
+    // Without this option no other process can bind to the same address before this socket listens: see `listen`.
     socket.set_reuse_address(false)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -268,7 +268,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         listener.set_nonblocking(false).unwrap();
-        // This side closes first, so it is this side that keeps the connection in TIME_WAIT.
+        // The gateway's side closes first, so it is the side that keeps the connection in TIME_WAIT.
         drop(listener.accept().unwrap());
         drop((listener, client));
         listening(&address.to_string());
@@ -285,10 +285,10 @@ mod tests {
         drop(listening);
     }
 
-    /// A bug of the past: a second broker was started by mistake while the first one still read its store; it got the clients,
-    /// and the first one ended.
+    /// A bug of the past: a second broker was started by mistake while the first broker still read its store. The second
+    /// broker got the clients, and the first one ended.
     #[test]
-    fn nobody_else_listens_where_an_address_is_taken() {
+    fn no_other_process_can_listen_on_a_bound_address() {
         let (mut openings, _) = open(&["127.0.0.1:0"]);
         let address = openings[0].address().unwrap();
         for _ in 0..2 {
@@ -300,16 +300,16 @@ mod tests {
     }
 
     #[test]
-    fn both_loopbacks_get_one_port() {
+    fn both_loopback_addresses_get_one_port() {
         let (openings, missing) = open(&["127.0.0.1:0", "[::1]:0"]);
         let ports: Vec<u16> = openings.iter().map(|opening| opening.address().unwrap().port()).collect();
         assert!(ports.len() == 2 && ports[0] == ports[1], "{ports:?}");
         assert!(missing.reasons().is_empty());
     }
 
-    /// As with `ipv6.disable=1`, or with net.ipv6.conf.all.disable_ipv6.
+    /// The machine has no IPv6, as with `ipv6.disable=1` or with net.ipv6.conf.all.disable_ipv6.
     #[test]
-    fn a_machine_without_ipv6_is_listened_on_all_the_same() {
+    fn without_ipv6_the_gateway_listens_on_ipv4_alone() {
         for (errno, pairs) in [(Errno::AFNOSUPPORT, "127.0.0.1 [::1]"), (Errno::ADDRNOTAVAIL, "0.0.0.0 [::]")] {
             let missing = AwaitedAddresses::default();
             let without_ipv6 = |address: ListenAddress, port| match address.resolve()? {
@@ -337,7 +337,7 @@ mod tests {
 
     /// 192.0.2.0/24 is for documentation, and on no machine.
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_is_not_there_is_awaited_beside_one_that_is() {
+    async fn a_missing_address_is_awaited_and_an_existing_one_is_listened_on() {
         let (openings, missing) = open(&["192.0.2.1:1883", "[fe80::1%gone0]:1883", "127.0.0.1:0"]);
         assert!(matches!(openings[..], [ListenSocket::Awaited(_), ListenSocket::Awaited(_), ListenSocket::Bound(..)]));
         let reasons = missing.reasons();
@@ -348,9 +348,9 @@ mod tests {
         );
     }
 
-    /// A USB adapter that was plugged in again is another interface of the same name.
+    /// A USB adapter that is plugged in again is another interface of the same name.
     #[tokio::test(start_paused = true)]
-    async fn an_interface_that_is_gone_or_another_one_is_noticed() {
+    async fn an_interface_that_is_removed_or_replaced_is_noticed() {
         let place = |text: &str| ListenTarget {
             address: address(text),
             missing: AwaitedAddresses::default(),
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_awaited_is_listened_on_once_it_can_be() {
+    async fn an_awaited_address_is_listened_on_once_it_exists() {
         let blocking = listening("127.0.0.1:0");
         let address: ListenAddress = blocking.local_addr().unwrap().into();
         let missing = AwaitedAddresses::default();

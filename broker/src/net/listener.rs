@@ -16,7 +16,7 @@ use tokio::time::sleep;
 /// Bytes that the system takes for a connection beyond those that are on their way. By default it takes megabytes for a peer that does not read.
 const MOST_UNSENT: u32 = 128 * 1024;
 
-/// Who serves the connections that a listener accepts.
+/// Serves the connections that a listener accepts.
 pub(crate) trait Reception {
     /// The bounds on connections.
     fn admission(&self) -> &Arc<Admission>;
@@ -45,7 +45,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                     );
                     continue;
                 };
-                // Each write has whole packets: to hold them back until there are more bytes would only delay them.
+                // Each write has whole packets: waiting for more bytes would only delay them.
                 let _ = stream.set_nodelay(true);
                 // The rest of what a client does not read stays with the core, which counts it.
                 let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
@@ -59,7 +59,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                         sleep(PAUSE).await;
                     }
                 }
-                // An error of one connection, which is gone.
+                // The error belongs to one connection, which is gone.
                 Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO | Errno::INTR) => {}
                 _ => {
                     reception.admission().complain("could not accept a connection", &error);
@@ -70,7 +70,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
     }
 }
 
-/// Time to wait where trying again at once would only keep the processor busy.
+/// How long to wait when trying again at once would only keep the processor busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A file descriptor that is given up when no other is left. With it a connection can be accepted and closed at once, so that its peer does not
@@ -82,8 +82,8 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Closes one of the connections that wait to be accepted, if there is any. Without a free descriptor the system does not even look for one.
-    /// Returns whether the system has looked.
+    /// Closes one of the connections that wait to be accepted, if there is any. Without a free descriptor the system does not even look for
+    /// such a connection. Returns whether the system has looked.
     async fn turn_one_away(&mut self, listener: &TcpListener) -> bool {
         if self.0.take().is_none() {
             *self = Self::open();

@@ -2,14 +2,13 @@
 //! module knows the length of a packet, and no more.
 //!
 //! ```text
-//! listen_socket takes the addresses when the gateway starts, and waits for those that come later
+//! listen_socket binds the addresses when the gateway starts, and waits for those that do not exist yet
 //! listener     accepts connections
-//! admission    how many connections there may be, and how many that have not said CONNECT
-//! foreign      tells by the first bytes that a client speaks another protocol
+//! admission    how many connections there may be, and how many without a CONNECT
+//! foreign      recognizes by its first bytes a client of another protocol
 //! socket       one Network Connection: reads, writes, and the bytes that wait in between
 //! transport    the stream of bytes below a socket: over TCP, or in memory
-//! byte_queue   a queue of such bytes
-//! memory_credit what such bytes claim of the memory that the process may take
+//! byte_queue   a queue of bytes that wait
 //! descriptors  the limit of open files
 //! ```
 

@@ -1,15 +1,15 @@
-//! The broker's time. After a restart it goes on, advanced by the time that the gateway was down. While the gateway runs, the
-//! time of day has no influence on it.
+//! The broker's time. After a restart the clock goes on from the last time in the store, advanced by the time that the gateway
+//! was down. While the gateway runs, the time of day has no influence on the broker's time.
 
 use goldcrest_core::Instant;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The monotonic clock of the gateway, in whole milliseconds. With a store it goes on where it was before a restart.
+/// The monotonic clock of the gateway, in whole milliseconds. With a store the clock goes on where it was before a restart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
-    /// The time that it showed at `origin`.
+    /// The time that the clock showed at `origin`, in milliseconds.
     start_ms: u64,
 }
 
@@ -23,7 +23,7 @@ impl Clock {
         Instant::from_millis(self.start_ms.saturating_add(elapsed))
     }
 
-    /// The same moment on the system's monotonic clock; `None` if `instant` never comes.
+    /// The moment of `instant` on the system's monotonic clock; `None` if `instant` never comes.
     pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
         let after_start = instant.as_millis().saturating_sub(self.start_ms);
         self.origin.checked_add(std::time::Duration::from_millis(after_start))
@@ -47,9 +47,9 @@ const BEGINNING_OF_2025_MS: u64 = 1_735_689_600_000;
 /// Why the time of day does not tell how long the gateway was down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClockError {
-    /// The clock was not set when the store was last written.
+    /// The machine's clock was not set when the store was last written.
     NotSetThen,
-    /// The clock is behind the last write by so much: it is not set now, or it was wrong then.
+    /// The machine's clock is behind the last write by so much: it is not set now, or it was wrong then.
     WentBack(Duration),
     /// The gateway would have been down for so long, which is longer than it can ever be.
     TooLong(Duration),

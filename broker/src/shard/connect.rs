@@ -61,7 +61,7 @@ async fn receive(
     };
     let (home, bytes) = match read_in_time(&shard, &transport, peer, (&mut permit, &mut connect_permit)).await {
         Ok(Ok(first)) => first,
-        // A health check connects, sends nothing and closes: this is not worth a line.
+        // A health check connects, sends nothing and closes: that is not worth a log line.
         Ok(Err(ConnectFailure::Peer(error, 0))) => {
             shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
             return tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
@@ -189,7 +189,7 @@ fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
     tracing::debug!(client = %Escaped(connect.client_id), address = peer.map(tracing::field::display), version = %connect.version, "CONNECT");
     let shards = shard.mailboxes.shards();
     Some(match connect.client_id {
-        // The core of that shard assigns an identifier whose home is the same shard.
+        // The core of that shard assigns a Client Identifier whose home is the same shard.
         "" => shard.admission.any_home(shards),
         id => goldcrest_core::Shard::home_of(id.as_bytes(), shards),
     })

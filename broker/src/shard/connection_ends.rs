@@ -1,7 +1,8 @@
-//! Counts why connections ended, and logs it if the broker refused a client or closed its connection.
+//! Counts why connections ended, and logs the reason if the broker refused a client or closed its connection.
 //!
-//! A client whose connections end again and again for the same reason has one line a minute, and all clients together have few lines a second. So
-//! the log stays readable while a crowd is refused, and no client fills the disk. Each line says how many were left out before it.
+//! A client whose connections end again and again for the same reason has one line a minute, and all clients together have few lines a
+//! second. So the log stays readable while a crowd is refused, and no client fills the disk. Each line says how many lines were left out
+//! before it.
 
 use crate::net::Protocol;
 use crate::output::log::Escaped;
@@ -17,17 +18,17 @@ use std::time::{Duration, Instant};
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
-    /// The broker closed it for this reason. The client was told the reason if its version of MQTT allows that.
+    /// The broker closed the connection for this reason. The client was told the reason if its version of MQTT allows that.
     Code(ReasonCode),
-    /// The client closed it by a DISCONNECT without an error.
+    /// The client closed the connection by a DISCONNECT without an error.
     Disconnected,
-    /// The client closed it by a DISCONNECT that names an error, of the broker or of the client itself.
+    /// The client closed the connection by a DISCONNECT that names an error, of the broker or of the client itself.
     DisconnectedWithError,
-    /// The client closed it without DISCONNECT, or the network lost it.
+    /// The client closed the connection without DISCONNECT, or the network lost the connection.
     Lost,
-    /// The client closed it, or the network lost it, before CONNECT. Health checks do so.
+    /// The client closed the connection, or the network lost it, before CONNECT. Health checks do so.
     LostBeforeConnect,
-    /// There were too many other connections.
+    /// The broker closed the connection because there were too many others.
     NoRoom,
     /// The client speaks another protocol.
     Foreign(Protocol),
@@ -47,7 +48,7 @@ impl EndReason {
         }
     }
 
-    /// The index of its counter: first the reasons that are not Reason Codes, then all Reason Codes by their value.
+    /// The index of the counter for this reason: first the reasons that are not Reason Codes, then all Reason Codes by their value.
     fn place(self) -> usize {
         match self {
             Self::Lost => 0,
@@ -77,7 +78,7 @@ pub(crate) struct ConnectionEnd<'a> {
     /// The Client Identifier; empty if it is not known.
     pub(crate) client: &'a str,
     pub(crate) address: Option<SocketAddr>,
-    /// The client got a CONNACK with success.
+    /// Whether the client got a CONNACK with success.
     pub(crate) was_open: bool,
     pub(crate) why: fmt::Arguments<'a>,
 }
@@ -101,14 +102,15 @@ struct Told {
 }
 
 impl Told {
-    /// A client has one line for each reason in so much time.
+    /// The time in which a client has at most one line for each reason.
     const PAUSE: Duration = Duration::from_secs(60);
-    /// The most lines a second.
+    /// The most lines that are logged in a second.
     const MOST_LINES: u32 = 10;
-    /// The most clients that are remembered.
+    /// The most pairs of client and reason that are remembered.
     const MOST: usize = 1024;
 
-    /// `None`: no line is logged. Otherwise how many lines were left out before for the same reason and client, and how many for others.
+    /// Whether the line with this key may be logged. `None`: it may not. Otherwise how many lines were left out before for the same reason
+    /// and client, and how many for others.
     fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
         if let Some((told, untold)) = self.lately.get_mut(&key)
             && now.duration_since(*told) < Self::PAUSE
@@ -147,17 +149,17 @@ impl Default for ConnectionEnds {
 }
 
 impl ConnectionEnds {
-    /// Counts an end that is not worth a line.
+    /// Counts an end of a connection that is not worth a line.
     pub(crate) fn count(&self, end: EndReason) {
         self.counts[end.place()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an end, and logs it at the level that it is worth.
+    /// Counts an end of a connection, and logs it at the level that it is worth.
     pub(crate) fn tell(&self, connection_end: &ConnectionEnd<'_>) {
         let ConnectionEnd { end, client, address, was_open, why } = connection_end;
         self.count(*end);
         let key = match client {
-            // The address without its port, which changes with each connection.
+            // The address is hashed without its port, because the port changes with each connection.
             &"" => self.hasher.hash_one((end, address.map(|address| address.ip()))),
             client => self.hasher.hash_one((end, client)),
         };
@@ -196,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_has_one_line_a_minute_for_each_reason() {
+    fn a_client_has_one_log_line_a_minute_for_each_reason() {
         let (mut told, start) = (Told::default(), Instant::now());
         let at = |secs| start + Duration::from_secs(secs);
         assert_eq!(told.pass(1, at(0)), Some((0, 0)));
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_has_few_lines_a_second_and_little_memory() {
+    fn a_crowd_of_clients_has_few_log_lines_a_second_and_needs_little_memory() {
         let (mut told, start) = (Told::default(), Instant::now());
         let mut lines = 0;
         for key in 0..100_000 {

@@ -1,4 +1,4 @@
-//! Asks the program whether a client may connect, and gives its decision to the broker.
+//! Asks the embedding program whether a client may connect, and gives the decision to the broker.
 
 use super::mailbox::Mailboxes;
 use crate::access::{AccessRequest, ClientConnection, Decide, Decision, Reply};
@@ -15,7 +15,8 @@ pub(super) struct Decisions {
 }
 
 impl Decisions {
-    /// Asks about a client. The answer comes through the mailbox of the shard: at most one for each connection is under way.
+    /// Asks the decider about a client. The decision comes through the mailbox of the shard. At most one question for each
+    /// connection is under way.
     pub(super) fn ask(
         &self,
         now: Instant,
@@ -25,7 +26,8 @@ impl Decisions {
         ask: &Ask<'_>,
     ) {
         let Some(decider) = &self.decider else {
-            // Without a decider the broker is told to ask nothing. If it asks all the same, it gets the safe answer.
+            // Without a decider the broker is told to ask nothing. If it asks all the same, it gets the safe answer: a
+            // refusal.
             return broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
         };
         let (shard, mailboxes) = (self.shard, self.mailboxes.clone());

@@ -72,8 +72,8 @@ impl GatewayEvent {
     }
 }
 
-/// The events of a gateway, for the program that embeds it. At most 1,024 wait for the program; further ones are lost and counted. Events
-/// of one shard keep their order.
+/// The events of a gateway, for the embedding program. At most 1,024 events wait for the program; further events are lost and counted.
+/// Events of one shard keep their order.
 #[derive(Debug)]
 pub struct EventStream {
     waiting: mpsc::Receiver<GatewayEvent>,
@@ -86,23 +86,23 @@ impl EventStream {
         self.waiting.recv().await
     }
 
-    /// How many events were lost because the program did not take earlier ones in time, or because a shard had too many in one turn: see
-    /// [`Config::event_bytes`](goldcrest_core::Config::event_bytes).
+    /// How many events were lost, because the program did not receive earlier events in time, or because a shard had too many in one
+    /// turn: see [`Config::event_bytes`](goldcrest_core::Config::event_bytes).
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// Where a shard puts its events.
+/// The sending end, with which a shard puts its events into the queue for the program.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSender {
     waiting: mpsc::Sender<GatewayEvent>,
     lost: Arc<AtomicU64>,
-    /// How many events the broker of the shard has lost, as far as `lost` includes them.
+    /// How many events the broker of this shard has lost, as far as they are counted in `lost`.
     lost_in_broker: u64,
 }
 
-/// Both ends for the events of a gateway; each shard has a clone of the sender.
+/// Makes the queue for the events of a gateway. Returns its two ends; each shard has a clone of the sender.
 pub(crate) fn event_channel() -> (EventSender, EventStream) {
     let ((sender, waiting), lost) = (mpsc::channel(MOST_WAITING), Arc::<AtomicU64>::default());
     (EventSender { waiting: sender, lost: lost.clone(), lost_in_broker: 0 }, EventStream { waiting, lost })

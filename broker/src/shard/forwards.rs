@@ -1,18 +1,18 @@
-//! Forwards on their way from other shards to this one: a queue for each shard that sends some. Whole queues change hands, so a forward stays
-//! where the sending core put it until the receiving core takes it.
+//! Forwards on their way from other shards to this shard: a queue for each shard that sends some. Whole queues change hands, so a forward
+//! stays where the sending core put it until the receiving core handles it.
 
 use goldcrest_core::{Broker, Config, Forward, Instant};
 use std::collections::VecDeque;
 
-/// After so much work, as the core counts it, the rest waits until connections had their turn.
+/// When the core has done so much work for forwards, the rest waits until connections had their turn.
 const SHARE: u64 = Config::WORK_SHARE as u64;
 
-/// Forwards for one shard. Those of one sender stay in their order.
+/// The forwards that wait for one shard. Those of one sender stay in their order.
 #[derive(Default)]
 pub(crate) struct Forwards {
-    /// The queues by the sender's index. An empty queue is kept for its memory.
+    /// The queue of each sender, by the sender's index. An empty queue is kept for its memory.
     queues: Vec<VecDeque<Forward>>,
-    /// The senders whose queues are not empty: first the one that has waited longest.
+    /// The senders whose queues are not empty; the first one has waited longest.
     senders: VecDeque<u16>,
 }
 
@@ -40,14 +40,14 @@ impl Forwards {
         }
     }
 
-    /// Puts all of `others` behind the present ones.
+    /// Puts all forwards of `others` behind those that are here.
     pub(super) fn put_all(&mut self, others: &mut Self) {
         while let Some(sender) = others.senders.pop_front() {
             self.put(sender, &mut others.queues[usize::from(sender)]);
         }
     }
 
-    /// Has the core take forwards, until it has done its share of work. The rest waits, and the sender of the rest comes last the next time.
+    /// Hands forwards to the core, until the core has done its share of work. The rest waits, and its sender comes last the next time.
     pub(super) fn hand_in(&mut self, broker: &mut Broker<'static>, now: Instant) {
         let before = broker.work();
         while broker.work().wrapping_sub(before) < SHARE
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use goldcrest_core::{AllowAll, Capacity, Limits, Memory, Shard};
 
-    /// The two forwards to the other shard that the first SUBSCRIBE of a client causes.
+    /// A batch with the two forwards to the other shard that the first SUBSCRIBE of a client causes.
     fn batch() -> VecDeque<Forward> {
         let shard = Shard { index: 0, count: 2 };
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_of_one_sender_stand_in_one_queue_and_senders_take_turns() {
+    fn forwards_of_one_sender_stay_in_order_and_senders_take_turns() {
         let mut forwards = Forwards::default();
         forwards.put(3, &mut VecDeque::new());
         assert!(forwards.is_empty());

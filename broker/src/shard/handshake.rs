@@ -1,9 +1,9 @@
 //! Decides who wakes a shard that sleeps, with two flags and without a lock that both sides would wait for.
 //!
-//! A sender puts mail, raises the flag for mail, and then looks whether the shard sleeps. The shard raises the flag for sleep, and then
-//! looks whether there is mail. Each side writes its own flag before it reads the other's, and all these accesses are sequentially
-//! consistent. So at least one side sees the flag of the other, and no mail is left with a sleeping shard. Only the sender that finds the
-//! mailbox empty looks: mail that is there already is in the care of the sender that put it.
+//! A sender puts mail into the mailbox, raises the flag for mail, and then looks whether the shard sleeps. The shard raises the flag for
+//! sleep, and then looks whether there is mail. Each side writes its own flag before it reads the other's, and all these accesses are
+//! sequentially consistent. So at least one side sees the flag of the other, and no mail is left with a sleeping shard. Only the sender
+//! that finds the mailbox empty looks at the flag for sleep: mail that is there already is in the care of the sender that put it there.
 //!
 //! The tests use loom to try all orders in which threads may run.
 
@@ -34,13 +34,13 @@ impl Flag for AtomicBool {
 /// The two flags of one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Handshake<F = AtomicBool> {
-    /// There is mail. In most turns this flag saves the shard the lock of its mailbox.
+    /// There is mail. In most turns this flag saves the shard from locking its mailbox.
     has_mail: F,
     /// The shard's thread waits for the system, and would not notice mail by itself.
     is_asleep: F,
 }
 
-/// A note for a sender about what to do once it has released the lock of the mailbox.
+/// A note for a sender: what it has to do once it has released the lock of the mailbox.
 #[must_use]
 pub(super) struct Posted {
     was_empty: bool,
@@ -52,7 +52,8 @@ impl<F: Flag> Handshake<F> {
         Posted { was_empty: !self.has_mail.raise() }
     }
 
-    /// Whether this sender has to make the shard take its mail: the shard sleeps, and no other sender does so. Called without the lock.
+    /// Whether this sender has to see to it that the shard handles its mail: the shard sleeps, and no other sender does so. Called
+    /// without the lock.
     pub(super) fn is_due(&self, posted: Posted) -> bool {
         posted.was_empty && self.is_asleep.get()
     }
@@ -62,12 +63,12 @@ impl<F: Flag> Handshake<F> {
         self.has_mail.get()
     }
 
-    /// Called when all mail is taken, by the thread that holds the lock of the mailbox.
+    /// Called by the thread that holds the lock of the mailbox, when it has emptied the mailbox.
     pub(super) fn collect(&self) {
         self.has_mail.set(false);
     }
 
-    /// Called when the shard's thread is about to sleep. Returns true if it must not, because there is mail.
+    /// Called when the shard's thread is about to sleep. Returns true if the thread must not sleep, because there is mail.
     #[must_use]
     pub(super) fn fall_asleep(&self) -> bool {
         self.is_asleep.set(true);
@@ -114,14 +115,14 @@ mod tests {
     struct Model {
         handshake: Handshake<CheckedFlag>,
         mail: Mutex<usize>,
-        /// How many letters the event loop has taken.
+        /// How many letters the event loop has handled.
         event_loop: Mutex<usize>,
         /// The shard's thread was woken, or will not fall asleep.
         is_woken: LoomBool,
     }
 
     impl Model {
-        /// Sends a letter; `deliver` is what the sender does about a shard that sleeps.
+        /// Sends a letter. If the shard sleeps, the sender calls `deliver`.
         fn send(&self, deliver: impl Fn(&Self)) {
             let mut mail = self.mail.lock().unwrap();
             *mail += 1;
@@ -144,7 +145,7 @@ mod tests {
             }
         }
 
-        /// Takes the letters, with the lock of the event loop held.
+        /// Handles the letters, with the lock of the event loop held.
         fn collect(&self, taken: &mut usize) {
             if self.handshake.has_mail() {
                 let mut mail = self.mail.lock().unwrap();
@@ -153,8 +154,8 @@ mod tests {
             }
         }
 
-        /// Runs some turns of the shard's thread, each followed by sleep. If the thread is woken, or does not fall asleep, one more turn
-        /// follows. The model leaves that turn out: it takes all mail that is there then.
+        /// Runs some turns of the shard's thread, each followed by sleep. If the thread is woken, or does not fall asleep, it would run
+        /// one more turn, which handles all mail that is there then. The model counts that mail as handled, and does not run the turn.
         fn run(&self, turns: usize, fall_asleep: impl Fn(&Handshake<CheckedFlag>) -> bool) {
             for _ in 0..turns {
                 self.collect(&mut self.event_loop.lock().unwrap());
@@ -174,8 +175,8 @@ mod tests {
         fall_asleep: impl Fn(&Handshake<CheckedFlag>) -> bool + Copy + Send + Sync + 'static,
     ) {
         let mut builder = loom::model::Builder::new();
-        // With two threads all orders are tried. With three threads only orders with up to three switches away from a thread that could
-        // go on.
+        // With two threads loom tries all orders. With three threads it tries only orders with up to three switches away from a thread
+        // that could go on.
         let turns = if senders == 1 { 2 } else { 1 };
         builder.preemption_bound = (senders > 1).then_some(3);
         builder.check(move || {

@@ -1,12 +1,12 @@
 //! Mailboxes, by which shards pass things to each other. Each shard has one, and is woken once for all mail that came in meanwhile.
 //!
-//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound how many can be under way, by
-//! letting publishers wait.
+//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound how many can be under
+//! way, by letting publishers wait.
 //!
-//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. A sleeping shard is not woken for a few messages: the
-//! sending thread runs the event loop of that shard itself, after its own turn ([`Mailboxes::run_or_wake`]). Waking a thread on another core would
-//! cost several times as much as a message. No thread ever waits for the lock of another shard's event loop: if the lock is taken, the shard is
-//! woken. The [handshake](super::handshake) ensures that no mail is overlooked.
+//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. A sleeping shard is not woken for a few
+//! messages: the sending thread runs the event loop of the sleeping shard itself, after its own turn ([`Mailboxes::run_or_wake`]). Waking a
+//! thread on another core would cost several times as much as a message. No thread ever waits for the lock of another shard's event loop:
+//! if the lock is taken, the shard is woken. The [handshake](super::handshake) ensures that no mail is overlooked.
 
 use super::connection_ends::ConnectionEnds;
 use super::forwards::Forwards;
@@ -26,14 +26,14 @@ use tokio::time::timeout;
 
 /// The most bytes that one shard can have under way to another, if each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
-    // A list doubles when it grows.
+    // Vec doubles its capacity when it grows, so a list takes up to twice its entries.
     (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<Forward>()))
 }
 
 /// The mailboxes of all shards.
 pub(crate) struct Mailboxes {
     mailboxes: Box<[Mailbox]>,
-    /// How many connections were accepted.
+    /// How many connections were accepted, by all shards.
     pub(crate) accepted: AtomicU64,
     /// Counts why connections ended, for all shards.
     pub(crate) connection_ends: ConnectionEnds,
@@ -44,18 +44,18 @@ struct Mailbox {
     mail: Mutex<Mail>,
     handshake: Handshake,
     waker: Mutex<Option<Waker>>,
-    /// The shard's event loop, for others to run.
+    /// The shard's event loop, which other threads may run.
     sleeper: OnceLock<Weak<Mutex<dyn SleepingEventLoop>>>,
     places: CallSlots,
 }
 
-/// The event loop of a shard, for others to run while its thread sleeps.
+/// The event loop of a shard, which other threads run while the shard's thread sleeps.
 pub(crate) trait SleepingEventLoop: Send {
-    /// Does what the mail of the shard asks for, if that is little, and wakes the shard's thread for the rest.
+    /// Handles the mail of the shard if there is little to do, and wakes the shard's thread for the rest.
     fn run_for_sleeping(&mut self);
 }
 
-/// A sleeping shard is not woken for up to so many forwards.
+/// Up to so many forwards do not wake a sleeping shard.
 const FEW: usize = 8;
 
 /// The contents of a mailbox.
@@ -77,7 +77,7 @@ pub(crate) struct Mail {
 /// A function that a shard calls once, with its broker.
 pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 
-/// The most calls that wait for one shard. The shard takes all of them in its next turn; the caller of a further one waits until then.
+/// The most calls that wait for one shard. The shard makes all of them in its next turn; the caller of a further call waits until then.
 const MAX_CALLS: usize = 64;
 
 /// Why not all shards have answered.
@@ -101,7 +101,7 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// Permits for waiting calls.
+/// Permits for calls that wait for one shard.
 struct CallSlots(Arc<Semaphore>);
 
 impl Default for CallSlots {
@@ -127,7 +127,7 @@ pub(crate) struct LocalConnection {
 }
 
 impl Mailboxes {
-    /// How long to wait for an answer of a shard. A shard that works well answers much sooner.
+    /// How long to wait for an answer of a shard. A shard without a fault answers much sooner.
     pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(shards: u16) -> Self {
@@ -142,8 +142,8 @@ impl Mailboxes {
         self.mailboxes.len() as u16
     }
 
-    /// Sends a batch, and leaves `batch` empty with memory for the next one. If this returns true, the shard `to` sleeps, and the caller has to call
-    /// [`Mailboxes::run_or_wake`] for it once it has nothing more urgent to do.
+    /// Sends a batch of forwards, and leaves `batch` empty with memory for the next batch. Returns true if the shard `to` sleeps: then the
+    /// caller has to call [`Mailboxes::run_or_wake`] for that shard once it has nothing more urgent to do.
     #[must_use]
     pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut VecDeque<Forward>) -> bool {
         let are_few = batch.len() <= FEW;
@@ -174,7 +174,7 @@ impl Mailboxes {
         self.post(home, |mail| mail.handovers.push(handover));
     }
 
-    /// Has a shard serve a new connection.
+    /// Makes a shard serve a new connection.
     pub(crate) fn connect(&self, shard: u16, connection: LocalConnection) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.post(shard, |mail| mail.local_connections.push(connection));
@@ -184,8 +184,9 @@ impl Mailboxes {
         self.post(shard, |mail| mail.answers.push(answer));
     }
 
-    /// Has a shard do `work` in its next turn, and yields the result of `work`. The call is in the mailbox when this function returns. If too many
-    /// others wait there, polling the future puts the call there once there is room. A shard that has ended or hangs never answers.
+    /// Makes a shard do `work` in its next turn, and yields the result of `work`. The call is in the mailbox when this function returns. If
+    /// too many other calls wait there, polling the future puts the call there once there is room. A shard that has ended or hangs never
+    /// answers.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         shard: u16,
@@ -205,8 +206,8 @@ impl Mailboxes {
         }
     }
 
-    /// Has each shard do its own `work`, and waits for all answers. Either all shards are asked or none: none if there is no room for a call in
-    /// time.
+    /// Makes each shard do its own `work`, and waits for all answers. If there is no room for a call in time, no shard is asked; otherwise
+    /// all are.
     pub(crate) async fn ask_all<T: Send + 'static, W>(&self, mut work: impl FnMut(u16) -> W) -> Result<Vec<T>, NoAnswer>
     where
         W: FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
@@ -230,12 +231,12 @@ impl Mailboxes {
         timeout(Self::ANSWER_TIME, answers).await.ok().flatten().ok_or(NoAnswer::Silent)
     }
 
-    /// Has a shard do work whose amount is bounded elsewhere: this needs no room for calls.
+    /// Makes a shard do work whose amount is bounded elsewhere: the call needs no permit.
     pub(crate) fn tell(&self, shard: u16, call: ShardCall) {
         self.post(shard, |mail| mail.calls.push(call));
     }
 
-    /// Has a shard do `work`. `place` is released when the work begins.
+    /// Makes a shard do `work`. The permit `place` is released when the work begins.
     fn call<T: Send + 'static>(
         &self,
         shard: u16,
@@ -258,7 +259,7 @@ impl Mailboxes {
         }
     }
 
-    /// Has `waker` woken when there is mail for `shard`.
+    /// Registers `waker`, which is woken when there is mail for `shard`.
     pub(crate) fn listen(&self, shard: u16, waker: &Waker) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         *lock(&mailbox.waker) = Some(waker.clone());
@@ -303,7 +304,7 @@ impl Mailboxes {
         }
     }
 
-    /// Puts mail. Returns whether the caller has to make the shard take it: see [`Handshake::is_due`].
+    /// Puts mail into a mailbox. Returns whether the caller has to see to it that the shard handles the mail: see [`Handshake::is_due`].
     fn put(&self, to: u16, put: impl FnOnce(&mut Mail)) -> bool {
         let mailbox = &self.mailboxes[usize::from(to)];
         let mut mail = lock(&mailbox.mail);
@@ -371,7 +372,7 @@ mod tests {
                 brokers[0].handle_bytes(now, client, packet);
             }
         }
-        // Two forwards for each client: its filter, and a fence behind that.
+        // Each client has two forwards: its filter, and a fence behind the filter.
         let mut batch = VecDeque::new();
         brokers[0].poll_forwards(&mut batch);
         assert_eq!(batch.len(), 2 * usize::from(clients));

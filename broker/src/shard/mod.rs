@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! task             the thread with its runtime: one task runs the event loop, others accept, read CONNECT or close
-//! shared           the state that those tasks share
+//! shared           the state that the tasks of a shard share
 //! connect          reads the first packet of a connection, and sends the connection to its home shard
-//! event_loop       what happens in one turn: bytes in, forwards to siblings, bytes out
-//! decisions        asks the program whether a client may connect
-//! events           events on their way to the program
+//! event_loop       one turn: bytes in, forwards to other shards, bytes out
+//! decisions        asks the embedding program whether a client may connect
+//! events           events on their way to the embedding program
 //! ready_queue      which sockets the next turn has to serve
 //! forwards         forwards between the cores of shards, in queues
 //! mailbox          all mail between shards, in batches

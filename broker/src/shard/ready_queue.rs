@@ -1,7 +1,7 @@
 //! Which sockets are ready to be read from or written to.
 //!
-//! The runtime calls the waker of a socket. The waker puts the connection into a list, and wakes the one task of the shard. A task for each
-//! socket would cost 256 bytes for each idle connection, and a pass through the runtime's queue for each read.
+//! The runtime calls the waker of a socket. The waker puts the connection into a list, and wakes the one task of the shard. With a task for
+//! each socket, each idle connection would cost 256 bytes more, and each read a pass through the runtime's queue.
 
 use goldcrest_core::ConnectionId;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ impl ReadyQueue {
         Arc::new(SocketWaker { ready_queue: ready_queue.clone(), id, is_listed: AtomicBool::new(false) }).into()
     }
 
-    /// Has `task` woken when a socket becomes ready.
+    /// Registers `task`, which is woken when a socket becomes ready.
     pub(crate) fn listen(&self, task: &Waker) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.task = Some(task.clone());

@@ -17,7 +17,7 @@ pub(crate) struct Shard {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
     pub(super) clock: Clock,
-    /// Threads of other shards run it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
+    /// The event loop. Threads of other shards run it too, while this shard's thread sleeps: see [`Mailboxes::run_or_wake`].
     pub(super) event_loop: Arc<Mutex<EventLoop>>,
     pub(super) stop: Notify,
 }
@@ -25,9 +25,10 @@ pub(crate) struct Shard {
 impl Shard {
     /// Serves a connection whose home is this shard, after all sockets that are ready by now have been read.
     ///
-    /// A client may send its last messages and DISCONNECT, close, and connect again at once. If its old connection were still open then, the new
-    /// one would take its Session over: the last messages would be lost, and the Will would be sent. But the bytes on the old socket arrived before
-    /// the CONNECT on the new one, and the runtime looks at all sockets before it resumes a task that has yielded. So yielding once is enough.
+    /// A client may send its last messages and DISCONNECT, close, and connect again at once. If its old connection were still open then,
+    /// the new connection would take the Session over: the last messages would be lost, and the Will would be sent. But the bytes on the
+    /// old socket arrived before the CONNECT on the new socket, and the runtime looks at all sockets before it resumes a task that has
+    /// yielded. So yielding once is enough.
     pub(crate) async fn open_connection(
         self: Rc<Self>,
         transport: Transport,
@@ -50,8 +51,9 @@ impl Shard {
         self.admission.turn_away(peer, why);
     }
 
-    /// Uses the event loop. A panic in it is a bug that may have left the broker in any state. The runtime would go on with other tasks, so this
-    /// ends the shard. The shard ends too if a thread of another shard panicked while it ran this event loop.
+    /// Lets `work` use the event loop. A panic in the event loop is a bug that may have left the broker in any state. The runtime would go
+    /// on with other tasks, so a panic ends the shard. The shard ends too if a thread of another shard panicked while it ran this event
+    /// loop.
     pub(super) fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
         self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
     }
@@ -69,7 +71,7 @@ impl Shard {
         work()
     }
 
-    /// Gives a connection that another shard has accepted to the runtime of this thread.
+    /// Registers a connection that another shard has accepted with the runtime of this thread.
     pub(super) fn welcome(self: &Rc<Self>, handover: Handover) {
         let Handover { transport, peer, bytes, permit } = handover;
         match transport.attach() {

@@ -25,13 +25,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_local, unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, timeout};
 
-/// When the gateway stops, clients have so much time to read their DISCONNECT and to close.
+/// When the gateway stops, clients have this time to read their DISCONNECT and to close.
 pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
 /// A turn in which the core counts so much work is long: it takes a fraction of a millisecond.
 const LONG: u64 = 4_096;
 
-/// Everything that a shard needs to begin.
+/// Everything that a shard needs when it begins.
 pub(crate) struct ShardPlan {
     pub(crate) config: goldcrest_core::Config<'static>,
     pub(crate) capacity: Capacity,
@@ -47,7 +47,7 @@ pub(crate) struct ShardPlan {
     /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     pub(crate) principals: Arc<Principals>,
-    /// The listeners that this shard accepts connections on, for all shards; they come once all shards are restored.
+    /// The listeners on which this shard accepts connections for all shards. They come once all shards are restored.
     pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
     /// Once this is true, restoring ends early with an error.
     pub(crate) gives_up: Arc<AtomicBool>,
@@ -112,7 +112,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
     Ok((Rc::new(shard), listeners))
 }
 
-/// Serves until the shard is stopped. `tell_started` returns false if nobody waits for the gateway any more; then the shard serves nobody.
+/// Serves clients until the shard is stopped. `tell_started` returns false if nobody waits for the gateway any more; then the shard serves
+/// nobody.
 async fn serve(
     shard: Rc<Shard>,
     listeners: oneshot::Receiver<Vec<ListenSocket>>,
@@ -158,7 +159,7 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSoc
 /// loop, or when a timer of the core is due.
 struct ShardTask {
     shard: Rc<Shard>,
-    /// These two are empty between turns, and kept for their memory.
+    /// The vectors `ready` and `asleep` are empty between turns, and kept for their memory.
     ready: Vec<ConnectionId>,
     asleep: Vec<u16>,
     timer: Pin<Box<Sleep>>,
@@ -182,7 +183,7 @@ impl Future for ShardTask {
             shard.mailboxes.listen(shard.index, cx.waker());
         }
         if std::mem::take(was_long) {
-            // Makes other tasks wait for one long turn at most, and not for as many turns as the runtime would run in a row.
+            // Other tasks wait for one long turn at most, and not for as many turns as the runtime would run in a row.
             after_a_look(cx);
             return Poll::Pending;
         }
@@ -214,12 +215,12 @@ impl Future for ShardTask {
     }
 }
 
-/// Has the runtime ask the system for events, and then wake the task.
+/// Makes the runtime ask the system for events, and then wake the task.
 fn after_a_look(cx: &mut Context<'_>) {
     let _ = pin!(yield_now()).poll(cx);
 }
 
-/// Has `timer` wake the task at the time `at`. `None` is a time that never comes: the timer stays as it is.
+/// Makes `timer` wake the task at the time `at`. `None` is a time that never comes: the timer stays as it is.
 fn arm(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, at: Option<std::time::Instant>) {
     let Some(at) = at else { return };
     timer.as_mut().reset(at.into());
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    /// Expects that `panic`, in any task of a shard, ends the shard, whose broker is then not used any more.
+    /// Asserts that `panic`, in any task of a shard, ends the shard, whose broker is then not used any more.
     fn ends(panic: impl FnOnce(Rc<Shard>) + Send + 'static) {
         let plan = ShardPlan {
             config: goldcrest_core::Config::gateway(1),

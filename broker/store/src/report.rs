@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sync_is_counted_in_its_bucket() {
+    fn the_duration_of_a_sync_is_counted_in_its_bucket() {
         let mut syncs = Syncs::default();
         for micros in [0, 100, 101, 10_000_000, 10_000_001] {
             syncs.note(Duration::from_micros(micros));

@@ -43,7 +43,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// The call of the function that asks, and the calls around it.
+    /// The present calls, beginning with that of the function that calls `here`.
     #[inline(always)]
     pub(super) fn here() -> Self {
         // Rust keeps frame pointers on these machines: R7 points to the frame pointer of the caller, followed by the return

@@ -385,7 +385,7 @@ mod tests {
 
     /// Counts the nodes one by one: the beginnings of all filters with this number of levels and at most this number of `+`.
     #[test]
-    fn the_cost_of_a_filter_is_the_number_of_nodes_of_all_filters_of_its_shape() {
+    fn the_cost_of_a_filter_is_the_number_of_tree_nodes_of_all_filters_of_its_shape() {
         use std::string::String;
         for levels in 1..=8_u32 {
             for plus in 1..=levels {

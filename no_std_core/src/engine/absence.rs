@@ -1,4 +1,4 @@
-//! A client's absence: its Will and its Session have their time, and end.
+//! The absence of a client: the time until its Will is published and its Session ends.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
@@ -14,7 +14,8 @@ use crate::seam::work;
 use crate::time::Instant;
 
 impl Engine<'_> {
-    /// The client is away: its Will, and then its Session, have their time. `code` says why, unless its Network Connection broke.
+    /// The client is away from now on. Its Will is published after the Will Delay Interval, and its Session ends after the
+    /// Session Expiry Interval. `code` says why the connection ended; `None` if the Network Connection broke.
     pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>, code: Option<ReasonCode>) {
         if self.sessions[session].connection.take().is_some() {
             self.counters.connected = self.counters.connected.saturating_sub(1);
@@ -33,14 +34,14 @@ impl Engine<'_> {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
         self.note_session(session);
-        // The owners of its groups learn first that the client is away. Otherwise they would send here again what they
-        // are given back.
+        // The home shards of the Session's groups learn first that the client is away. Otherwise they would send the messages
+        // that they are given back here again.
         self.client_went(session);
         self.member_went(session);
         self.watch_absence(now, session);
     }
 
-    /// Does what is due of an absent client's Will and Session, and sets the timer for the rest.
+    /// Publishes the Will of an absent client, or ends its Session, if that is due, and sets the timer for the rest.
     pub(crate) fn watch_absence(&mut self, now: Instant, session: Handle<Session>) {
         if self.sessions[session].ends <= now {
             self.end_session(now, session);
@@ -56,7 +57,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Does what the timer of an absent client does, though the timer may not have come yet.
+    /// Does the work of an absent client's timer, even if the timer has not fired yet.
     pub(crate) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
         if let Some(timer) = self.sessions[session].timer.take() {
             self.timers.cancel(timer);
@@ -64,7 +65,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
+    /// The client is back before its Session ended: a Will that is still delayed is not published `[MQTT-3.1.3-9]`.
     pub(crate) fn end_absence(&mut self, session: Handle<Session>) {
         self.remove_will(session);
         let entry = &mut self.sessions[session];
@@ -75,14 +76,15 @@ impl Engine<'_> {
         }
     }
 
-    /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
+    /// Ends the Session, and frees all its memory. Its Will is published now at the latest (section 3.1.3.2.2).
     pub(crate) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
         self.publish_will(now, session);
         self.happened(Happening::SessionEnded(session));
         if let Some(timer) = self.sessions[session].timer.take() {
             self.timers.cancel(timer);
         }
-        // In flight first: what may still go to another member of its group was sent before what is queued.
+        // Messages in flight come first. They were sent before the queued ones, and some of them may go to another member of the
+        // group.
         while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
             self.work.count(work::DELIVERY, 1);
             self.end_with_session(session, delivery);
@@ -115,8 +117,8 @@ impl Engine<'_> {
         }
     }
 
-    /// After a restart the absence of all clients goes on. Called once more when siblings were greeted: no client could come back
-    /// before that.
+    /// After a restart the absence of all clients goes on. Called once more when the shards have greeted each other: no client
+    /// could come back before that.
     pub(crate) fn resume_absences(&mut self, now: Instant) {
         for slot in 0..self.sessions.slots() {
             let session = Handle::from_index(slot);
@@ -126,8 +128,8 @@ impl Engine<'_> {
         }
     }
 
-    /// The client's absence begins now if it was connected when the broker stopped. Its Will is not due before the client has had
-    /// time to come back. Nor does its Session end before that if a power cut ended its connection.
+    /// The client's absence begins now if the client was connected when the broker stopped. Its Will is not due before the client
+    /// has had time to come back. If a power cut ended its connection, its Session does not end before that either.
     fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
         let back_by = now.plus_secs(u64::from(self.config.will_grace_secs));
         let entry = &mut self.sessions[session];
@@ -141,7 +143,7 @@ impl Engine<'_> {
                 will.due = now.plus_secs(u64::from(will.delay_secs));
                 entry.was_cut_off = true;
             }
-            // A Session that is recorded for its Will alone.
+            // A Session with a Session Expiry Interval of 0 is recorded for its Will alone.
             entry.was_cut_off |= entry.expiry_secs == 0;
             will.due = will.due.max(back_by);
             if entry.was_cut_off {
@@ -149,7 +151,7 @@ impl Engine<'_> {
             }
             has_changed = true;
         }
-        // What is due already comes with the next time-out: other Sessions may have to be there first.
+        // A Will or an end that is due already is handled at the next time-out: other Sessions may have to be restored first.
         let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
         match entry.timer {
             Some(timer) => self.timers.rearm(timer, due),

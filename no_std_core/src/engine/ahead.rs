@@ -1,4 +1,4 @@
-//! A look at the messages that come next, where there are so many filters that each message by itself waits for memory; see
+//! Looks ahead at the next messages: with very many filters each message by itself would wait for memory; see
 //! `router/ahead.rs`.
 
 use crate::codec::{PacketType, split};
@@ -13,13 +13,13 @@ impl Engine<'_> {
         self.router.is_vast() || self.filters_elsewhere_are_vast()
     }
 
-    /// Looks up what the first packets in `bytes` need. Gives the bytes behind these packets.
+    /// Looks up the topics of the first packets in `bytes` together. Returns the bytes behind these packets.
     #[cold]
     pub(crate) fn look_ahead<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         let mut rest = bytes;
         let topics = core::iter::from_fn(|| next_topic(&mut rest, self.config.limits.packet_bytes));
         let (topics, count) = gather(topics);
-        // A single topic has no other look-up to share the wait with.
+        // A single topic has no other topic to share the wait with.
         if let Some(topics @ [_, _, ..]) = topics.get(..count) {
             self.router.look_ahead(topics);
             self.look_ahead_elsewhere(topics);
@@ -28,16 +28,16 @@ impl Engine<'_> {
     }
 }
 
-/// As many topics as are looked up together, and how many there are.
+/// The first topics, as many as are looked up together at most, and their count.
 pub(crate) fn gather<'t>(topics: impl Iterator<Item = &'t [u8]>) -> ([&'t [u8]; SIDE_BY_SIDE], usize) {
     let mut gathered = [&[][..]; SIDE_BY_SIDE];
     let count = gathered.iter_mut().zip(topics).map(|(place, topic)| *place = topic).count();
     (gathered, count)
 }
 
-/// Moves `bytes` behind the next PUBLISH that names its topic, and gives that topic.
+/// Moves `bytes` behind the next PUBLISH with a Topic Name that is not empty, and returns this name.
 fn next_topic<'b>(bytes: &mut &'b [u8], packet_bytes: u32) -> Option<&'b [u8]> {
-    // Whatever is wrong with a packet is found when its turn comes.
+    // An error in a packet is found when the packet is handled.
     while let Ok(Some((frame, len))) = split(bytes, packet_bytes) {
         *bytes = bytes.get(len..)?;
         if let (PacketType::Publish, Some((len, rest))) = (frame.packet_type(), frame.body().split_first_chunk())
@@ -87,13 +87,13 @@ mod tests {
         for cut in 1..publish("c").len() {
             assert_eq!(topics(&bytes[..bytes.len() - cut]), (vec!["a/b"], 0));
         }
-        // A topic that is longer than its packet, then bytes that are no packet.
+        // These bytes are a topic that is longer than its packet, and then bytes that are no packet.
         bytes.extend([0x30, 4, 0, 3, b'd', b'd', 0, 0]);
         assert_eq!(topics(&bytes), (vec!["a/b", "c"], 0));
     }
 
     #[test]
-    fn no_more_are_gathered_than_are_looked_at_together() {
+    fn no_more_topics_are_gathered_than_are_looked_up_together() {
         let bytes: Vec<_> = (0..SIDE_BY_SIDE + 3).flat_map(|n| publish(&format!("{n:02}"))).collect();
         let (first, left) = topics(&bytes);
         assert_eq!((first.len(), first[SIDE_BY_SIDE - 1], left), (SIDE_BY_SIDE, "15", 3 * publish("00").len()));

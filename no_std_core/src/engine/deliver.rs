@@ -1,4 +1,4 @@
-//! A message for one Session: merged with a copy that the Session gets anyway, queued, or lost by the configured
+//! Delivers a message to one Session: it is merged with a copy that the Session already gets, or queued, or lost by the configured
 //! policy.
 
 use crate::codec::QoS;
@@ -14,12 +14,11 @@ use crate::seam::counters::DropReason;
 use crate::seam::work;
 use crate::topic::TopicName;
 
-/// Whether expired messages make room for new ones. Where memory is small an expired message waits until its client
-/// comes.
+/// Whether expired messages make room for new ones. Where memory is small an expired message waits until its client connects.
 pub(crate) const DROPS_EXPIRED: bool = OWNED;
 
 impl Engine<'_> {
-    /// Queues `message` for `session`, if it can.
+    /// Queues `message` for `session`, if there is room.
     pub(crate) fn deliver(
         &mut self,
         session: Handle<Session>,
@@ -65,16 +64,15 @@ impl Engine<'_> {
         Fate::Kept
     }
 
-    /// Whether a match has to wait until all others had their turn. A subscription of QoS 0 alone gives an absent client
-    /// no message. The client gets the message if another of its subscriptions has a higher QoS, and that one may match
-    /// later.
+    /// Whether a match has to wait until all other matches have had their turn. A subscription of QoS 0 alone gives an absent
+    /// client no message. But another subscription of the client may match later and have a higher QoS, and then the client gets
+    /// the message.
     #[inline]
     pub(crate) fn comes_late(&self, session: Handle<Session>, published: QoS, terms: Terms) -> bool {
         terms.qos == QoS::AtMostOnce && published > QoS::AtMostOnce && self.sessions[session].connection.is_none()
     }
 
-    /// A message that is handed out is lost to a Session. The loss counts once, however many of its subscriptions
-    /// match.
+    /// A message is lost to a Session. The loss counts once, however many subscriptions of the Session match.
     #[cold]
     fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
         let order = self.messages.get(message).order as u32;
@@ -88,7 +86,7 @@ impl Engine<'_> {
     }
 
     /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers `[MQTT-3.3.4-2]`
-    /// `[MQTT-3.3.4-4]`. Between two of the matches nothing else is queued for the Session, so an earlier copy is the newest
+    /// `[MQTT-3.3.4-4]`. Between two of the matches no other message is queued for the Session, so an earlier copy is the newest
     /// entry.
     #[inline]
     fn merge(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
@@ -120,15 +118,15 @@ impl Engine<'_> {
         DROPS_EXPIRED && self.messages.has_expired(delivery, self.clock.get())
     }
 
-    /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
+    /// Whether one more message may wait for a Session: in memory or, if `may_wait_in_store`, in the store.
     #[inline]
     pub(crate) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         self.sessions[session].has_room(self.queue_limits(), cost)
             || (may_wait_in_store && self.has_durable_room(session, cost))
     }
 
-    /// Drops expired messages from the front of the queue, because nobody is to get them any more `[MQTT-3.3.2-5]`, until there is
-    /// room. Gives whether there is room then.
+    /// Drops expired messages from the front of the queue, because they must not be sent any more `[MQTT-3.3.2-5]`, until there is
+    /// room. Returns whether there is room then.
     #[cold]
     fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         while let Some(oldest) = self.sessions[session].outbound.oldest()
@@ -145,7 +143,7 @@ impl Engine<'_> {
         false
     }
 
-    /// Whether one more message may wait for a Session, now or once expired messages are gone. Nothing is changed.
+    /// Whether one more message may wait for a Session, now or once expired messages are dropped. Changes nothing.
     pub(crate) fn will_have_room(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         if self.has_room(session, cost, may_wait_in_store) {
             return true;
@@ -164,8 +162,7 @@ impl Engine<'_> {
         has_room
     }
 
-    /// Whether `has_room` is true without the expired messages at the front of a queue; and how many messages were
-    /// looked at.
+    /// Whether `has_room` is true without the expired messages at the front of a queue; and how many messages were looked at.
     pub(crate) fn has_room_behind_expired(&self, queue: &Outbound, has_room: impl Fn(Bound) -> bool) -> (usize, bool) {
         let mut gone = Bound { messages: 0, bytes: 0 };
         let expired = queue.iter(&self.messages).take_while(|oldest| self.waits_in_vain(*oldest));
@@ -179,7 +176,7 @@ impl Engine<'_> {
         (gone.messages as usize, false)
     }
 
-    /// Finds room in the store, or drops older messages, as far as the policy for `topic` says so, until there is room.
+    /// Makes room in the store, or drops older messages if the policy for `topic` says so, until there is room.
     #[cold]
     fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: &Terms) -> bool {
         let may_wait_in_store = terms.may_wait_in_store();
@@ -193,7 +190,7 @@ impl Engine<'_> {
         let mut bound = Bound::of_session(&self.config.limits, &self.sessions[session]);
         if let Some(durable) = self.durable_bound(session) {
             if bound.is_exceeded(outbound) && !may_wait_in_store {
-                // To make room in memory would drop all that waits in the store alone.
+                // Making room in memory would drop all messages that wait in the store alone.
                 return false;
             }
             bound = bound.or_as_before(durable, outbound);
@@ -214,8 +211,8 @@ impl Engine<'_> {
         true
     }
 
-    /// Whether one more message may wait in the store for a Session whose queue in memory is full; the caller has looked at that
-    /// first.
+    /// Whether one more message may wait in the store for a Session whose queue in memory is full. The caller has checked that the
+    /// queue in memory is full.
     #[cold]
     fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
         let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
@@ -225,7 +222,7 @@ impl Engine<'_> {
             && outbound.queued() < self.fair_bound().messages as usize
     }
 
-    /// How much may wait for a Session, where that is more than for a Session in memory.
+    /// The bound of a Session's queue in the store; `None` if it is no higher than that in memory.
     fn durable_bound(&self, session: Handle<Session>) -> Option<Bound> {
         if !OWNED {
             return None;
@@ -235,11 +232,11 @@ impl Engine<'_> {
         let bound = Bound { messages, bytes };
         let entry = &self.sessions[session];
         let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
-        // The policy that keeps the latest looks for topics in memory, one after the other.
+        // The policy that keeps the latest message searches the queue for topics in memory.
         (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
-    /// How much may wait for a group, where that is more than for a group in memory.
+    /// The bound of a group's queue in the store; `None` if it is no higher than that in memory.
     #[cold]
     pub(crate) fn durable_group_bound(&self) -> Option<Bound> {
         let limits = &self.config.limits;
@@ -248,10 +245,10 @@ impl Engine<'_> {
         (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
-    /// Whether queues that may be longer than those in memory leave enough for the others.
+    /// Whether queues that may be longer than those in memory leave enough room for the others.
     pub(crate) fn long_queues_may_grow(&self) -> bool {
         let limits = &self.config.limits;
-        // A queue of which only the bytes may be more has no more messages than one in memory.
+        // If only the bytes of a queue may be more, it has no more messages than a queue in memory.
         let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
         let all = longest.saturating_mul(Limits::LONG_QUEUES);
         let share = all.checked_div(usize::from(self.config.shard.count)).unwrap_or(all);

@@ -1,7 +1,7 @@
 //! Shared subscriptions: one member of a group gets each message (section 4.8.2).
 //!
-//! While no member is connected, or none that is has room, the group keeps the messages itself. It gives them to the first member
-//! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
+//! While no member is connected, or no connected member has room, the group keeps the messages itself. It gives them to the first member
+//! that connects or has room again, before later messages. A member that disconnects gives back the messages that were never sent to it.
 
 use crate::codec::QoS;
 use crate::config::ShareStrategy;
@@ -20,16 +20,16 @@ use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-/// The messages of a group that no member can take.
+/// The messages that a group keeps because no member can receive them.
 #[derive(Debug)]
 pub struct GroupQueue {
     pub(crate) queue: Outbound,
-    /// A message came back that is older than another one here.
+    /// Whether a message came back that is older than another one here.
     is_unsorted: bool,
 }
 
 impl GroupQueue {
-    /// What fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self { queue: Outbound::EMPTY, is_unsorted: false };
 }
 
@@ -52,8 +52,8 @@ impl Engine<'_> {
         self.give_to_member(group, message, routing.topic, routing.publisher_key, false)
     }
 
-    /// Queues `message` for a connected member that has room, or else for the group. If there is no room either, the policy for the topic
-    /// decides. A message that `was_kept` before is kept by the group in any case.
+    /// Queues `message` for a connected member that has room, or else for the group. If the group has no room either, the policy for the
+    /// topic decides. A message that `was_kept` before is kept by the group in any case.
     pub(crate) fn give_to_member(
         &mut self,
         group: Handle<Group>,
@@ -67,7 +67,7 @@ impl Engine<'_> {
             let message = self.messages.get(message);
             (message.qos, message.body.len() as u32)
         };
-        // What waits longer goes first. Messages of QoS 0 don't wait.
+        // Messages that wait longer go first. Messages of QoS 0 don't wait.
         let goes_on = qos == QoS::AtMostOnce || self.drain_to_members(group);
         if goes_on && let Some(member) = self.pick_member(group, keys, Some(cost)) {
             return self.give(group, member, message, topic);
@@ -86,7 +86,7 @@ impl Engine<'_> {
         Fate::Lost
     }
 
-    /// What a member is chosen by.
+    /// The keys by which the strategy chooses a member.
     fn keys_of(&mut self, group: Handle<Group>, topic: TopicName<'_>, publisher: u32) -> PickKeys {
         let strategy = self.strategy_of(group);
         let (by_chance, by_topic) = (strategy == ShareStrategy::Random, strategy == ShareStrategy::HashTopic);
@@ -97,7 +97,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A connected member, which has room for so many bytes if that is asked for.
+    /// A connected member that has room for `room` bytes; with `None`, any connected member.
     fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
         let offset = self.config.shard.siblings();
@@ -115,12 +115,12 @@ impl Engine<'_> {
         member
     }
 
-    /// Gives the messages that wait with the group to members that have room. Whether no message is left then.
+    /// Gives messages that the group keeps to members that have room. Returns whether no message is left.
     fn drain_to_members(&mut self, group: Handle<Group>) -> bool {
         while let Some(oldest) = self.oldest_of_group(group) {
             let cost = self.messages.cost(oldest);
             let message = self.messages.deliveries[oldest].message;
-            // The publisher is not known any more.
+            // The publisher is not known any more, so the topic's hash stands for it.
             let keys = message.and_then(|message| {
                 self.with_topic(message, |broker, topic| {
                     let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
@@ -135,7 +135,7 @@ impl Engine<'_> {
         true
     }
 
-    /// The delivery that waits with the group longest. A queue without deliveries ends.
+    /// The delivery that the group keeps longest. If its queue has no deliveries, removes the queue.
     fn oldest_of_group(&mut self, group: Handle<Group>) -> Option<Handle<Delivery>> {
         let queue = Handle::from_tag(self.router.group(group).tag())?;
         let entry: &mut GroupQueue = &mut self.group_queues[queue];
@@ -152,7 +152,7 @@ impl Engine<'_> {
         oldest
     }
 
-    /// Gives a member the message that waits with its group longest, unless that message has expired.
+    /// Gives a member the message that its group keeps longest, unless that message has expired.
     fn give_oldest(&mut self, now: Instant, group: Handle<Group>, member: Handle<Subscription>) {
         let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
             return;
@@ -207,7 +207,7 @@ impl Engine<'_> {
         rule.map_or(self.config.share_strategy, |rule| rule.strategy)
     }
 
-    /// No member can take it: the message waits with the group.
+    /// Keeps a message for the group, because no member can receive it.
     fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>) -> Fate {
         let (qos, order) = {
             let message = self.messages.get(message);
@@ -236,7 +236,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends groups that have no members. Members may live on siblings, so this is called when all siblings have told of
+    /// Ends groups without members. The members may have their home on other shards, so this is called when all shards have reported
     /// theirs.
     pub(crate) fn end_empty_groups(&mut self) {
         for slot in 0..self.router.group_slots() {
@@ -281,7 +281,7 @@ impl Engine<'_> {
         }
         let is_possible = bound.is_possible(cost);
         while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
-            // Sorts the queue: the oldest message is to be the first that goes.
+            // Sorts the queue, so that the oldest message is dropped first.
             self.oldest_of_group(group);
             let Some(queue) = Handle::from_tag(self.router.group(group).tag()).filter(|_| is_possible) else {
                 return false;
@@ -296,12 +296,12 @@ impl Engine<'_> {
         true
     }
 
-    /// Whether some connected member has room for one more message, or the group itself has or will have once what has expired is gone.
+    /// Whether a connected member has room for one more message, or the group has, at least once expired messages are dropped.
     pub(crate) fn group_will_have_room(&mut self, group: Handle<Group>, cost: u32) -> bool {
         if !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost) {
             return true;
         }
-        // Sorts the queue: the oldest message is to be the first that goes.
+        // Sorts the queue, so that the oldest message is dropped first.
         self.oldest_of_group(group);
         let Some(queue) = self.queue_of_group(group) else { return false };
         let (looked_at, has_room) = self.has_room_behind_expired(queue, |gone| {
@@ -328,7 +328,7 @@ impl Engine<'_> {
             || self.long_group_bound().is_some_and(|bound| bound.has_room(queue, cost))
     }
 
-    /// How much may wait for a group in the store now.
+    /// The bound of a group's queue in the store, if it may grow so long now.
     fn long_group_bound(&self) -> Option<Bound> {
         self.durable_group_bound().filter(|_| self.long_queues_may_grow())
     }
@@ -344,8 +344,8 @@ impl Engine<'_> {
         if OWNED { bound.and(self.fair_bound()) } else { bound }
     }
 
-    /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
-    /// room the group keeps it.
+    /// Whether a message of QoS 1 or 2 for the group may be recorded: any member may get it, and if no connected member has room, the
+    /// group keeps it.
     pub(crate) fn group_needs_record(&self, group: Handle<Group>) -> bool {
         SHARED
             && (self.router.group(group).tag() != 0
@@ -353,7 +353,7 @@ impl Engine<'_> {
                 || !self.has_member_with_room(group, self.config.limits.packet_bytes))
     }
 
-    /// The queue of a group, made if it is not there.
+    /// The queue of a group. Makes one if there is none.
     pub(crate) fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
         if let Some(queue) = Handle::from_tag(self.router.group(group).tag()) {
             return Some(queue);
@@ -364,7 +364,7 @@ impl Engine<'_> {
         Some(queue)
     }
 
-    /// A client is here: it gets what its groups keep, as far as it has room.
+    /// A client has connected, or has room again: gives it messages that its groups keep.
     pub(crate) fn member_came(&mut self, now: Instant, session: Handle<Session>) {
         if !SHARED || self.group_queues.is_empty() || !self.sessions[session].is_here() {
             return;
@@ -396,13 +396,13 @@ impl Engine<'_> {
         }
     }
 
-    /// A client is away: messages that it was never sent go back to its groups `[MQTT-4.8.2-4]`.
+    /// A client has disconnected: messages that it was never sent go back to its groups `[MQTT-4.8.2-4]`.
     pub(crate) fn member_went(&mut self, session: Handle<Session>) {
         if !self.has_shared(session) {
             return;
         }
         self.work.count(work::DELIVERY, self.sessions[session].outbound.queued());
-        // Goes round the queue once, so that deliveries that stay keep their order.
+        // The loop visits each entry of the queue once, so that deliveries that stay keep their order.
         for _ in 0..self.sessions[session].outbound.queued() {
             let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
                 break;
@@ -415,8 +415,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether messages that came through a group may be queued for a Session. The queue itself may be too long to be
-    /// gone through.
+    /// Whether the queue of a Session may have messages from a group. If it can't, the queue, which may be long, need not be walked
+    /// through.
     fn has_shared(&self, session: Handle<Session>) -> bool {
         if self.is_in_groups_elsewhere(session) {
             return true;
@@ -424,12 +424,12 @@ impl Engine<'_> {
         if !SHARED || self.router.group_count() == 0 {
             return false;
         }
-        // The queues of firmware are short enough to be gone through in any case.
+        // In firmware the answer is always yes, because its queues are short enough to be walked through.
         let mut subscriptions = self.router.subscriptions_of(self.subscriber_of(session));
         !OWNED || subscriptions.any(|subscription| self.router.subscription(subscription).group().is_some())
     }
 
-    /// Ends a delivery, which is in no list, by giving its message to another member of the group.
+    /// Ends a delivery, which is in no list, and gives its message to another member of the group.
     pub(crate) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
         if let (Beside::GroupElsewhere(subscription), Some(message)) = (entry.beside(), entry.message) {
@@ -445,8 +445,8 @@ impl Engine<'_> {
         self.messages.end_delivery(delivery);
     }
 
-    /// A Session has left groups: messages that it was given through them stay its own. Called once for all groups, as the whole queue
-    /// is gone through.
+    /// A Session has left groups: messages that it got from them stay in its queue. Called once for all groups, because it walks through
+    /// the whole queue.
     pub(crate) fn forget_left_groups(&mut self, session: Handle<Session>) {
         let subscriber = self.subscriber_of(session);
         let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
@@ -458,7 +458,7 @@ impl Engine<'_> {
         });
     }
 
-    /// A group, which had that tag, has ended: so have the messages it kept, and its record if there is one.
+    /// A group with this tag has ended: drops the messages that it kept, and deletes its record if there is one.
     pub(crate) fn end_group_queue(&mut self, group: Handle<Group>, tag: u32) {
         self.messages.journal.mark(Kind::Group, group.index());
         let Some(queue) = Handle::from_tag(tag).filter(|_| SHARED) else {

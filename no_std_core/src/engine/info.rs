@@ -6,19 +6,19 @@ use crate::codec::{ReasonCode, Version};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// A client is connected to it.
+    /// Whether a client is connected to the Session.
     pub is_connected: bool,
-    /// Subscriptions, the shared ones included.
+    /// The number of subscriptions, the shared ones included.
     pub subscriptions: u32,
-    /// Messages that wait for the client.
+    /// The number of messages that wait for the client.
     pub queued: usize,
-    /// Topics, Properties and payloads of these, in bytes.
+    /// The topics, Properties and payloads of the waiting messages, in bytes.
     pub queued_bytes: u32,
-    /// Messages the client has not acknowledged.
+    /// The number of messages that the client has not acknowledged.
     pub in_flight: usize,
-    /// QoS 2 messages of the client that wait for their PUBREL.
+    /// The number of QoS 2 messages of the client that wait for their PUBREL.
     pub receipts: u16,
-    /// Messages that were lost to it, by reason.
+    /// The messages that were lost to the Session, by reason.
     pub dropped: crate::seam::counters::Dropped,
 }
 
@@ -26,26 +26,26 @@ pub struct SessionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// The protocol version, once CONNECT was taken.
+    /// The protocol version; MQTT 3.1.1 until CONNECT has named it.
     pub version: Version,
-    /// CONNECT was accepted, and the connection is not closing.
+    /// Whether CONNECT was accepted and the connection is not closing.
     pub is_open: bool,
-    /// Why it is being closed, with a sentence for people.
+    /// Why the connection is being closed, with a sentence for people; `None` while it is not.
     pub closing: Option<(ReasonCode, &'static str)>,
-    /// It is open, or was when it began to be closed. Of a closing connection this and what follows is known with the feature `alloc` only.
+    /// Whether the connection is open, or was open when it began to close. For a closing connection, this field and those below are known
+    /// only with the feature `alloc`.
     pub was_open: bool,
-    /// It is closed by a DISCONNECT of the client, with this code.
+    /// Whether the client closes the connection by a DISCONNECT, whose Reason Code `closing` has.
     pub is_by_client: bool,
-    /// The bytes of the packet for which it is closed, where that was too large.
+    /// The length in bytes of the packet for which the connection is closed as too large.
     pub too_large: Option<u32>,
-    /// What had no room for the client, where that is why the connection is closed. Known with the feature `alloc`
-    /// only.
+    /// Which memory had no room for the client, if the connection is closed for that reason. Known only with the feature `alloc`.
     pub shortage: Option<Shortage>,
-    /// Its Session, while it is open.
+    /// The Session of the client, while the connection is open.
     pub session: Option<SessionInfo>,
 }
 
-/// What had no room for a client.
+/// Which memory had no room for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shortage {
@@ -54,6 +54,6 @@ pub enum Shortage {
     Sessions,
     /// The store, see [`Broker::set_store_full`](crate::Broker::set_store_full).
     Store,
-    /// The memory for what clients say.
+    /// The memory for the values that clients send in CONNECT.
     Memory,
 }

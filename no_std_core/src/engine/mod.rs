@@ -52,13 +52,13 @@ use crate::seed::random::Random;
 use crate::seed::secret::{Purpose, Secret};
 use crate::time::Instant;
 
-/// The Network Connection of a Session. `sessions/` knows which connection that is and nothing else of it.
+/// A handle of a Session's Network Connection. The module `sessions` can't look into the connection.
 pub(crate) type ConnectionHandle = Handle<Connection>;
 
-/// The Session that is to have a message. `messages/` knows which Session that is and nothing else of it.
+/// A handle of the Session to which a message is delivered. The module `messages` can't look into the Session.
 pub(crate) type SessionHandle = Handle<Session>;
 
-/// The state of a broker, and what happens to it. [`Broker`](crate::Broker) is what its embedder sees of it.
+/// The state of a broker, and the functions that change it. [`Broker`](crate::Broker) is its API for the embedder.
 pub(crate) struct Engine<'m> {
     pub(crate) config: Config<'m>,
     pub(crate) authorize: Permissions<'m>,
@@ -78,41 +78,40 @@ pub(crate) struct Engine<'m> {
     pub(crate) group_queues: Pool<'m, GroupQueue>,
     pub(crate) timers: Timers<'m, TimerKey>,
     pub(crate) scratch: Slots<'m, u8>,
-    /// Connections that have something to do.
+    /// Connections that have work to do.
     pub(crate) ready: Fifo<Connection>,
     pub(crate) generations: u32,
-    /// Messages handed out so far.
+    /// How many messages were routed so far.
     pub(crate) routed: u64,
     /// The limits with the bounds that queues have as memory gets short.
     pub(crate) in_force: LimitsInForce,
     pub(crate) sweep: Sweep,
-    /// Whether some message could have to be refused for a full queue.
+    /// Whether the policy may refuse a message because a queue is full.
     pub(crate) may_refuse: bool,
-    /// The store is full: nothing may be taken that needs another record.
+    /// Whether the store is full: no message may be accepted that needs another record.
     pub(crate) store_is_full: bool,
     pub(crate) store_is_half_full: OwnedOnly<bool>,
-    /// Records that were left out when the broker was restored.
+    /// How many records were left out when the broker was restored.
     pub(crate) left_out: u32,
-    /// The time of the last call that may have handed out messages.
+    /// The time of the last call that may have routed messages.
     pub(crate) clock: OwnedOnly<Instant>,
-    /// The shell did not run for a while, and what came due meanwhile was not judged yet.
+    /// Whether the embedder did not run for a while, and timers that came due meanwhile have not fired yet.
     pub(crate) was_paused: OwnedOnly<bool>,
-    /// Connections with something that waits for a batch.
+    /// Connections that wait for a batch.
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
     pub(crate) work: Work,
-    /// The work done when the last call to transmit began; and whether that call left retained messages to be looked
-    /// for.
+    /// The work done when the last call to transmit began; and whether that call stopped in the search for retained messages.
     pub(crate) transmitting_since: Work,
     pub(crate) looks_on: bool,
-    /// The replays that are going on, by their subscriptions. In borrowed memory those of a Session are few enough to be gone through.
+    /// The replays that are going on, by their subscriptions. In borrowed memory a Session has so few that they are searched instead.
     pub(crate) replaying: GrowingMap<Handle<Subscription>, Handle<Replay>>,
-    /// Who observes what happens.
+    /// The state of the observer of happenings.
     #[allow(dead_code, reason = "without the feature `events` nobody observes")]
     pub(crate) observers: <Observers as ObserverState>::OfBroker,
-    /// Links to the sibling brokers.
+    /// The state of the links to other shards.
     pub(crate) shards: <Shards as Neighbour>::OfBroker,
-    /// What the store has granted.
+    /// The account of the credit that the store has granted.
     pub(crate) account: <Account as CreditState>::OfBroker,
 }
 
@@ -173,7 +172,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// Goes on with another configuration.
+    /// Replaces the configuration.
     pub(crate) fn reconfigure(&mut self, mut config: Config<'m>) -> Result<(), Unchangeable> {
         if let Some(unchangeable) = self.config.unchangeable(&config) {
             return Err(unchangeable);
@@ -192,19 +191,19 @@ impl<'m> Engine<'m> {
         self.clock.set(now);
     }
 
-    /// The slot, if the id is not stale.
+    /// The handle of the connection with this id; `None` if the connection is gone.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<Handle<Connection>> {
         let handle = self.connections.at(id.slot.index())?;
         let connection = &self.connections[handle];
         (connection.generation == id.generation && !connection.is_gone).then_some(handle)
     }
 
-    /// The id of a connection that is there.
+    /// The id of an existing connection.
     pub(crate) fn id_of(&self, handle: Handle<Connection>) -> ConnectionId {
         ConnectionId { slot: handle, generation: self.connections[handle].generation }
     }
 
-    /// Has [`Broker::poll_ready`](crate::Broker::poll_ready) name the connection.
+    /// Makes [`Broker::poll_ready`](crate::Broker::poll_ready) name the connection.
     #[inline]
     pub(crate) fn mark_ready(&mut self, handle: Handle<Connection>) {
         let connection = &mut self.connections[handle];
@@ -214,14 +213,14 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// What the broker has done and holds.
+    /// Counts of what the broker has done and holds.
     pub(crate) fn counters(&self) -> Counters {
         let mut counters = self.counters;
         counters.connections = self.connections.len() as u32;
         counters.sessions = self.sessions.len() as u32;
         counters.sessions_limit = self.sessions.limit() as u32;
         counters.subscriptions = self.router.local_subscription_count() as u32;
-        // Members of our groups that live on a sibling are counted there.
+        // Members of groups here whose home is another shard are counted on that shard.
         let (sessions, subscriptions) = self.count_elsewhere();
         counters.sessions = counters.sessions.saturating_sub(sessions as u32);
         counters.subscriptions = counters.subscriptions.saturating_sub(subscriptions as u32);
@@ -234,7 +233,7 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// A reply that is owed always has a place: no connection may be owed more than its share.
+/// Bounds the replies of a connection to its share of the table, so that the table always has room for a reply.
 fn bound_replies(config: &mut Config<'_>, replies: usize, connections: usize) {
     let share = replies.checked_div(connections).unwrap_or(0);
     config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));

@@ -1,7 +1,7 @@
-//! Where the state of the engine's neighbours stands beside its own.
+//! The state of the engine's neighbours, kept beside the engine's own state.
 //!
-//! The types of the engine have fields for what a neighbour keeps of the broker, a Session, a connection or a message. The traits here name the
-//! types of these fields, and the engine never looks into them. A neighbour implements the traits in its own room.
+//! The engine's types have fields for the state that a neighbour keeps of the broker, a Session, a connection or a message. The traits here
+//! name the types of these fields, and the engine never looks into them. A neighbour implements the traits in its own room.
 
 use core::fmt::Debug;
 use core::ops::Deref;
@@ -10,12 +10,12 @@ use crate::config::Config;
 use crate::engine::router;
 use crate::mem::{Bytes, Hasher};
 
-/// A value that fills unused memory.
+/// The value of unused memory.
 pub(crate) trait Empty {
     const EMPTY: Self;
 }
 
-/// What stands beside the engine's state where there is no neighbour.
+/// The state of a neighbour that is not there.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(dead_code, reason = "with all features no neighbour is missing")]
 pub(crate) struct Nothing;
@@ -32,47 +32,47 @@ impl Deref for Nothing {
     }
 }
 
-/// Which types of a neighbour stand in the types of the engine, each in a field with the neighbour's name.
+/// The types of a neighbour's state, each for a field of the engine's types.
 pub(crate) trait Neighbour {
-    /// State of the whole broker.
+    /// The state of the whole broker.
     type OfBroker;
-    /// State of one Session.
+    /// The state of one Session.
     type OfSession: Debug + Empty + MayLiveElsewhere;
-    /// State of one Network Connection.
+    /// The state of one Network Connection.
     type OfConnection: Debug + Empty;
-    /// State of one message.
+    /// The state of one message.
     type OfMessage: Copy + Debug + Empty + Stamp;
-    /// The route of one message, as long as it is handed out.
+    /// The route of one message while it is routed.
     type OfRoute: Default + WantedElsewhere;
-    /// What siblings were asked about a message that was handed out.
+    /// Which question other shards were asked about a routed message.
     type Asked: Copy + Default;
-    /// A Topic Filter as it is kept here.
+    /// A Topic Filter as it is stored here.
     type Filter: Deref<Target = str>;
-    /// Which acknowledgement is withheld until siblings have answered.
+    /// Which acknowledgement is withheld until other shards have answered.
     type Withheld: Copy + Debug + Eq;
 
     /// The state of a broker with room for so many Topic Filters. Its memory is claimed where that of `bytes` is.
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> Self::OfBroker;
 }
 
-/// The links to sibling brokers: the state of [`Siblings`](crate::engine::siblings::Siblings).
+/// The state of the links to other shards, see [`Siblings`](crate::engine::siblings::Siblings).
 pub(crate) enum Shards {}
 
-/// A Session that lives on a sibling, and is here as a member of groups only.
+/// A Session whose home is another shard, and which is known here as a member of groups only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Elsewhere {
     pub(crate) is_connected: bool,
-    /// It survives a restart.
+    /// Whether the Session survives a restart.
     pub(crate) is_durable: bool,
-    /// Messages it was given and has not acknowledged.
+    /// How many messages the Session was sent and has not acknowledged.
     pub(crate) outstanding: u32,
-    /// Its queue is full there.
+    /// Whether the queue of the Session is full, on its home shard.
     pub(crate) is_full: bool,
 }
 
-/// What may know that a Session lives on a sibling.
+/// State that may know that the home of a Session is another shard.
 pub(crate) trait MayLiveElsewhere {
-    /// `None` if the Session lives here.
+    /// `None` if the home of the Session is this shard.
     #[inline]
     fn elsewhere(&self) -> Option<&Elsewhere> {
         None
@@ -81,7 +81,7 @@ pub(crate) trait MayLiveElsewhere {
 
 impl MayLiveElsewhere for Nothing {}
 
-/// What orders the retained messages of one topic among siblings: the greater number stays.
+/// Orders the retained messages of one topic among the shards: the message with the greater stamp stays.
 pub(crate) trait Stamp: Sized {
     fn of(number: u64) -> Self;
 
@@ -98,49 +98,50 @@ impl Stamp for Nothing {
     }
 }
 
-/// Which siblings want a message, and which of them have to record it.
+/// Which other shards want a message, and which of them have to record it.
 pub(crate) trait WantedElsewhere {
-    /// Whether no sibling wants it.
+    /// Whether no other shard wants the message.
     #[inline]
     fn is_empty(&self) -> bool {
         true
     }
 
-    /// Whether some sibling has to record it.
+    /// Whether another shard has to record the message.
     #[inline]
     fn needs_record(&self) -> bool {
         false
     }
 
-    /// A sibling's subscription matches: `subscriber` and `options` as [`Siblings`](crate::engine::siblings::Siblings) made it.
+    /// A subscription of another shard matches: `subscriber` and `options` are as [`Siblings`](crate::engine::siblings::Siblings) made
+    /// them.
     #[inline]
     fn add(&mut self, _subscriber: router::Subscriber, _options: router::SubscriptionOptions) {}
 }
 
 impl WantedElsewhere for Nothing {}
 
-/// Bodies in the store: the state of [`Residency`](crate::engine::messages::Residency).
+/// The state of paging, see [`Residency`](crate::engine::messages::Residency).
 pub(crate) enum Paging {}
 
-/// Which types of paging stand in the types of the engine.
+/// The types of paging's state in the engine's types.
 pub(crate) trait PagingState {
-    /// What paging keeps for all messages.
+    /// The state for all messages.
     type OfMessages: Debug + Default;
 }
 
-/// The account of the credit that the store has granted: the state of [`Credit`](crate::engine::neighbours::credit::Credit).
+/// The state of the account, which has the credit that the store has granted, see [`Credit`](crate::engine::neighbours::credit::Credit).
 pub(crate) enum Account {}
 
-/// Which types of the account stand in the types of the engine.
+/// The types of the account's state in the engine's types.
 pub(crate) trait CreditState {
     /// The account of the whole broker.
     type OfBroker: Debug + Default;
 }
 
-/// Who observes what happens: the state of [`Observer`](crate::engine::neighbours::happenings::Observer).
+/// The state of the observer, see [`Observer`](crate::engine::neighbours::happenings::Observer).
 pub(crate) enum Observers {}
 
-/// Which types of the observer stand in the types of the engine.
+/// The types of the observer's state in the engine's types.
 pub(crate) trait ObserverState {
     /// The state of the whole broker.
     type OfBroker: Default;

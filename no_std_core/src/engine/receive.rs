@@ -16,13 +16,13 @@ use crate::seam::counters::tally;
 use crate::seam::work;
 use crate::time::Instant;
 
-/// What became of one packet.
+/// The result of handling one packet.
 pub(crate) enum Taken<'b> {
-    /// It is done with.
+    /// The packet was handled.
     Done,
-    /// Not yet: it is to be handed in again.
+    /// The packet was not handled: the embedder has to hand it in again.
     NotNow,
-    /// It is done with, and the embedder has to decide.
+    /// The packet was handled, and the embedder has to decide.
     Ask(Ask<'b>),
 }
 
@@ -40,7 +40,7 @@ impl Engine<'_> {
         Ok(ConnectionId { slot, generation: self.generations })
     }
 
-    /// Takes packet after packet, as long as the connection may.
+    /// Handles packet after packet, as long as the connection allows.
     pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
         if !self.begins_to_take(now, handle) {
             return Received { consumed: 0, next: Next::Wait };
@@ -102,7 +102,8 @@ impl Engine<'_> {
         Received { consumed, next }
     }
 
-    /// Whether packets are taken from the client now. While siblings are greeted no connection gets this far.
+    /// Whether packets of the client are handled now. Until the shards have greeted each other, no connection gets this
+    /// far.
     #[inline]
     fn begins_to_take(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
         if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
@@ -110,7 +111,7 @@ impl Engine<'_> {
             return false;
         }
         if core::mem::take(&mut self.connections[handle].is_held) {
-            // The time in which nothing was taken does not count against the client.
+            // The time in which the broker handled no packets does not count against the client.
             self.connections[handle].last_active = now;
         }
         true
@@ -125,7 +126,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Refuses what `bytes` begin with, which is no packet or too large a one.
+    /// Refuses the beginning of `bytes`, which is no packet or a packet that is too large.
     fn refuse_frame(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal, bytes: &[u8]) {
         self.refuse(now, handle, refusal);
         if OWNED && refusal.code == ReasonCode::PacketTooLarge {
@@ -134,7 +135,8 @@ impl Engine<'_> {
         }
     }
 
-    /// The next whole packet, and its length. What is sure to be refused is refused before it is whole.
+    /// The next whole packet, and its length. A packet that is sure to be refused is refused before it has arrived as a
+    /// whole.
     fn next_frame<'b>(
         &self,
         handle: Handle<Connection>,
@@ -169,14 +171,15 @@ impl Engine<'_> {
         handle: Handle<Connection>,
         frame: crate::codec::Frame<'b>,
     ) -> Result<Taken<'b>, Refusal> {
-        // Each kind is decoded by itself: an enum of all would be as large as CONNECT, and bring what only servers send.
+        // Each kind is decoded by itself: an enum of all kinds would be as large as CONNECT, and include packets that
+        // only servers send.
         let kind = frame.packet_type();
         let Connection { version, phase, .. } = self.connections[handle];
         if let Some(taken) = self.take_below_mount(now, handle, frame) {
             return taken;
         }
         match kind {
-            // By far the most frequent one.
+            // PUBLISH comes first because it is by far the most frequent packet.
             PacketType::Publish => match Publish::decode(version, frame) {
                 Ok(publish) => return self.on_publish(now, handle, &publish),
                 Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
@@ -207,17 +210,18 @@ impl Engine<'_> {
         Ok(Taken::Done)
     }
 
-    /// A fault of the client: a CONNACK before the connection is open, else a DISCONNECT, each where the version has one.
+    /// The client has made a mistake: sends a CONNACK before the connection is open, and a DISCONNECT later, if the
+    /// version has it.
     pub(crate) fn refuse(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
         match self.connections[handle].phase {
-            // Nothing is known of the version: silence `[MQTT-3.1.4-1]`.
+            // The version of the client is not known, so no packet is sent `[MQTT-3.1.4-1]`.
             Phase::AwaitingConnect => self.close(now, handle, refusal, false),
             Phase::AwaitingVerdict | Phase::AwaitingAuth => self.refuse_connect(now, handle, refusal),
             _ => self.close(now, handle, refusal, true),
         }
     }
 
-    /// Queues a reply. The caller has seen that the connection may owe one more.
+    /// Queues a reply. The caller has checked that the connection may be owed one more.
     pub(crate) fn owe(&mut self, handle: Handle<Connection>, owed: Owed) {
         let Some(entry) = self.owed.insert(owed) else {
             debug_assert!(false, "Limits::owed_replies for each connection is what the pool has room for");
@@ -227,12 +231,12 @@ impl Engine<'_> {
         self.mark_ready(handle);
     }
 
-    /// A Session is a subscriber: its number is that of its slot, behind the numbers of the siblings.
+    /// The subscriber number of a Session: the numbers of the other shards come first, then those of the slots.
     pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
         Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
     }
 
-    /// The Session that a subscriber is; `None` for a sibling.
+    /// The Session with this subscriber number; `None` if the subscriber is another shard.
     #[inline]
     pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
         let slot = subscriber.0.checked_sub(self.config.shard.siblings())?;

@@ -1,9 +1,10 @@
-//! Retained messages: kept one a topic, and sent for new subscriptions (section 3.3.1.3).
+//! Retained messages: one is kept for each topic, and they are sent for new subscriptions (section 3.3.1.3).
 //!
-//! A new subscription may match a million of them. They are not queued: a [`Replay`] remembers where in the tree it is,
-//! and each message is taken when the client has room for it: after what was queued before the SUBSCRIBE, and before what
-//! came since. A message that was retained since is left out, because it is among the latter, or was lost and counted like
-//! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
+//! A new subscription may match a million retained messages. They are not queued: a [`Replay`] remembers its place in the tree,
+//! and fetches the next message when the client has room. Retained messages come after the messages that were queued before the
+//! SUBSCRIBE, and before those that came since. A message that was retained after the SUBSCRIBE is left out, because it is in
+//! the queue, or was lost and counted like any other. So no client gets an older value of a topic after a newer one, or one
+//! message twice.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
@@ -20,32 +21,31 @@ use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
-/// How many levels of the tree are looked at in one go.
+/// How many levels of the tree are visited in one step.
 const AT_ONCE: u32 = 32;
 
-/// Replays of a Session that are gone through when one of them ends.
+/// Up to so many replays of a Session are walked through when one of them ends.
 const FEW: usize = 8;
 
-/// What became of the retained message that was next.
+/// The result of looking at the next retained message.
 enum Replayed {
-    /// It is to be transmitted.
+    /// The message is to be transmitted.
     Start(Handle<Delivery>),
-    /// The message is not to be sent, or not before a batch is safe: the next one is looked for.
+    /// The message is not to be sent, or not before a batch is safe: look for the next one.
     GoOn,
-    /// There is no room for it now.
+    /// There is no room for the message now.
     Wait,
 }
 
 impl Engine<'_> {
-    /// Whether a message may be retained; nothing is changed.
+    /// Checks whether a message may be retained. Changes nothing.
     pub(crate) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
-        // What clients tell of their connections counts like all that they retain.
+        // Messages of clients about their connections count like all that they retain.
         let is_of_server = is_reserved_for_server(topic) && routing.publisher.is_none();
         if routing.clears(&self.messages) || is_of_server {
             return Ok(());
         }
-        // The sibling that took the message has checked the limit. Here the removal that makes room may still be on its
-        // way.
+        // The shard of the publisher has checked the limit. On this shard the removal that makes room may not have arrived yet.
         if routing.is_from_sibling() {
             return Ok(());
         }
@@ -63,15 +63,15 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Retained messages, without those below `$SYS/` that are the server's, and take nothing from a limit.
+    /// How many messages are retained, without the server's own below `$SYS/`, which do not count against a limit.
     pub(crate) fn retained_by_clients(&self) -> usize {
         let below = |topic| self.router.retained_count_below(TopicName::assume_valid(topic));
         let of_server = below("$SYS").saturating_sub(below("$SYS/broker/connection"));
         self.router.retained_count().saturating_sub(of_server)
     }
 
-    /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
-    /// there is no memory.
+    /// Makes `message` the retained message of its topic. A message without payload only removes the present one
+    /// `[MQTT-3.3.1-6]`. `false` if there is no memory.
     pub(crate) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
         if self.is_outdated(topic, message) {
             return true;
@@ -114,7 +114,7 @@ impl Engine<'_> {
         self.messages.release(message);
     }
 
-    /// Moves replays on that stand where the message that goes is the last one.
+    /// Moves those replays on whose place in the tree loses its last message.
     fn move_replays_on(&mut self, topic: TopicName<'_>) {
         let Some(topic) = self.router.node_of(topic) else {
             return;
@@ -128,14 +128,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Begins to send what is retained for a new subscription; `false` if there is no memory to remember it by.
+    /// Begins to send the retained messages for a new subscription; `false` if there is no memory for the replay.
     pub(crate) fn begin_replay(
         &mut self,
         session: Handle<Session>,
         subscription: Handle<Subscription>,
         filter: TopicFilter<'_>,
     ) -> bool {
-        // A short look mostly shows that nothing matches. A longer search goes on when messages are to be sent.
+        // A short search mostly shows that no message matches. A longer search goes on when messages are to be sent.
         let mut walk = self.router.retained(filter);
         let levels = (0..AT_ONCE).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
         self.work.count(work::LEVEL, levels);
@@ -143,7 +143,7 @@ impl Engine<'_> {
             return true;
         }
         if let Some(replay) = self.find_replay(session, subscription) {
-            // The replay goes on, and then runs once more: if each SUBSCRIBE began it anew it would never come to an
+            // The present replay goes on, and then runs once more. If each SUBSCRIBE began it anew, it would never come to its
             // end.
             self.replays[replay].begun = self.routed;
             self.replays[replay].again = true;
@@ -158,7 +158,7 @@ impl Engine<'_> {
         true
     }
 
-    /// The replay that is going on for this subscription of the Session.
+    /// The replay for this subscription of the Session, if one is going on.
     pub(crate) fn find_replay(
         &self,
         session: Handle<Session>,
@@ -193,7 +193,7 @@ impl Engine<'_> {
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
         self.replaying.insert(subscription, replay);
-        // Once half of the replays have ended they are taken out of the list.
+        // Once half of the replays have ended they are removed from the list.
         let entry = &self.sessions[session];
         if OWNED && entry.replays.len() > (entry.subscriptions as usize).saturating_mul(2).saturating_add(16) {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
@@ -209,13 +209,13 @@ impl Engine<'_> {
         self.replays[replay].subscription = None;
         self.replays[replay].cursor = RetainedCursor::START;
         self.replaying.remove(&subscription);
-        // In a long list the replay stays until its turn comes.
+        // In a long list an ended replay stays until its turn comes.
         if !OWNED || self.sessions[session].replays.len() <= FEW {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
         }
     }
 
-    /// Takes replays of a Session out of its list.
+    /// Removes ended replays of a Session from its list.
     pub(crate) fn end_replays_where(&mut self, session: Handle<Session>, has_ended: impl Fn(&Replay) -> bool) {
         let count = self.sessions[session].replays.len();
         self.work.count(work::DELIVERY, count);
@@ -240,7 +240,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether the Session has messages in its queue that came before the SUBSCRIBE whose retained messages are next.
+    /// Whether the Session's queue has messages that came before the SUBSCRIBE whose retained messages are next.
     pub(crate) fn queue_goes_first(&self, session: Handle<Session>) -> bool {
         let session = &self.sessions[session];
         let (Some(replay), Some(oldest)) = (session.replays.front(), session.outbound.oldest()) else {
@@ -250,8 +250,8 @@ impl Engine<'_> {
         message.is_some_and(|message| self.messages.get(message).order <= self.replays[replay].begun)
     }
 
-    /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is none, or no room
-    /// for it now.
+    /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is no message, or no
+    /// room for it now.
     pub(crate) fn next_replayed(
         &mut self,
         now: Instant,
@@ -286,7 +286,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The first replay of a Session has come to its end: it ends, or begins anew, behind those of other subscriptions.
+    /// The first replay of a Session is at its end: removes it, or lets it begin anew, behind those of other subscriptions.
     fn end_or_repeat(&mut self, session: Handle<Session>) {
         let Some(replay) = self.sessions[session].replays.pop_front(&mut self.replays) else { return };
         let entry: &mut Replay = &mut self.replays[replay];
@@ -298,7 +298,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Sends the retained message on which a replay stands, if it is to be sent and there is room for it now.
+    /// Sends the retained message at the place of a replay, if it is to be sent and there is room for it now.
     fn replay_one(
         &mut self,
         now: Instant,
@@ -330,10 +330,10 @@ impl Engine<'_> {
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
             if self.sessions[session].outbound.in_flight() > 0 {
-                // The acknowledgement of what is in flight makes room, and comes back here.
+                // The acknowledgement of a message in flight makes room, and then this function is called again.
                 return Replayed::Wait;
             }
-            // With nothing in flight no acknowledgement would come back here.
+            // With no message in flight no acknowledgement would come.
             self.drop_message(Some(session), LostMessage::Stored(message), DropReason::OutOfMemory);
             self.advance(replay);
             return Replayed::GoOn;
@@ -353,12 +353,12 @@ impl Engine<'_> {
         }
     }
 
-    /// Has the replay look for its next message.
+    /// Makes the replay look for its next message.
     pub(crate) fn advance(&mut self, replay: Handle<Replay>) {
         self.replays[replay].has_next = false;
     }
 
-    /// Looks for the next retained message. Visits at most `levels` levels of the tree, and goes on from there at the next call.
+    /// Looks for the next retained message. Visits at most `levels` levels of the tree; the next call goes on from there.
     fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
         let Replay { filter, cursor, .. } = self.replays[replay];
         let looked = self.messages.bytes.with(filter, |text| {

@@ -1,12 +1,12 @@
-//! Where a message goes, and that it goes there (section 3.3.4).
+//! Routes a message to its subscribers (section 3.3.4).
 //!
-//! A message is handed out while the router is walked through, so no list of those who get it is ever made: a walk through thousands of
-//! matches takes no memory, and one through a single match nothing but the match. What has to be known of a route before its message
-//! is taken is asked for seldom, when the store is short or the policy is `refuse`: a [`RoutePlan`] tells it, from a walk of its own
-//! that changes nothing.
+//! A message is delivered during a walk through the router, so no list of receivers is ever made: a walk through thousands of matches
+//! needs no memory, and a walk to a single match costs nothing but the match. Sometimes, when the store is short or the policy is
+//! `refuse`, the broker has to know something about a route before it accepts the message. A [`RoutePlan`] has the answer, from a walk
+//! of its own that changes nothing.
 //!
-//! Siblings that want the message are gathered during the walk, and get it at its end, once each, however many of their filters
-//! match. So it is known by then whether they record it, and a message that nobody here gets need not be stored.
+//! Other shards that want the message are gathered during the walk, and get the message at its end, once each, however many of their
+//! filters match. So it is known by then whether they record the message, and a message without subscribers here need not be stored.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::config::Overflow;
@@ -22,45 +22,45 @@ use crate::mem::Handle;
 use crate::seam::counters::tally;
 use crate::topic::TopicName;
 
-/// A message of which something has to be known before it is taken.
+/// A message about which something has to be known before it is accepted.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) topic: TopicName<'a>,
     pub(crate) qos: QoS,
-    /// Bytes of topic, Properties and payload.
+    /// The length of topic, Properties and payload in bytes.
     pub(crate) cost: u32,
-    /// It will be the retained message of its topic.
+    /// Whether it will be the retained message of its topic.
     pub(crate) is_kept: bool,
     pub(crate) publisher: Option<Handle<Session>>,
-    /// It was handed over by a sibling, so no sibling is to get it.
+    /// Whether it came from another shard, so that no other shard is to get it.
     pub(crate) from_sibling: bool,
 }
 
-/// What has to be known of a route.
+/// What has to be known about a route.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RouteQuestion {
     /// Whether the message needs a record.
     Record,
-    /// Whether all who are to get it have room.
+    /// Whether all subscribers have room.
     Room,
-    /// Both.
+    /// Whether the message needs a record, and whether all subscribers have room.
     RecordAndRoom,
-    /// Which siblings want it.
+    /// Which other shards want the message.
     Siblings,
 }
 
-/// What is known of a route before its message is taken. It tells what was asked for, and no more.
+/// The answers about a route. Only those that were asked for are valid.
 pub(crate) struct RoutePlan {
-    /// The message can't be handed out without a record: here, or with a sibling, which records it as soon as it hears of it.
+    /// Whether the message can't be routed without a record: here, or on another shard, which records it at once.
     pub(crate) needs_record: bool,
-    /// Everybody here who is to get the message has room, or will have once what has expired is gone.
+    /// Whether all subscribers here have room, at least once expired messages are dropped.
     pub(crate) has_room: bool,
-    /// Siblings that want it.
+    /// The other shards that want the message.
     pub(crate) siblings: <Shards as Neighbour>::OfRoute,
 }
 
 impl RoutePlan {
-    /// Whether the rest of the walk would tell nothing more of what was asked.
+    /// Whether the rest of the walk can't change the answer.
     fn is_decided(&self, question: RouteQuestion) -> bool {
         match question {
             RouteQuestion::Record => self.needs_record,
@@ -71,25 +71,25 @@ impl RoutePlan {
     }
 }
 
-/// How far a message has been handed out.
+/// How far a message was routed.
 struct HandOut {
     qos: QoS,
     retain: bool,
-    /// Where it is stored, once somebody here gets it.
+    /// The stored message, once a subscriber here gets it.
     message: Option<Handle<Message>>,
     siblings: <Shards as Neighbour>::OfRoute,
-    /// What became of it so far.
+    /// The fate of the message so far.
     fate: Fate,
     /// Whether this is the second walk, for matches that were left out in the first.
     is_late: bool,
-    /// A Session whose turn is the first walk was met: it has the message, or has lost it.
+    /// Whether a Session was met that gets the message in the first walk. It has the message, or has lost it.
     any_copy: bool,
     /// Whether a match has to wait for the second walk.
     leaves_any: bool,
 }
 
 impl<'m> Engine<'m> {
-    /// Walks through the router for what has to be known before a message is taken. Nothing is changed by it.
+    /// Walks through the router to answer a question about a message before the message is accepted. Changes nothing.
     pub(crate) fn plan_route(&mut self, message: &Candidate<'_>, question: RouteQuestion) -> RoutePlan {
         let is_recorded = self.messages.journal.is_on() && message.qos > QoS::AtMostOnce;
         let siblings =
@@ -125,7 +125,7 @@ impl<'m> Engine<'m> {
         plan
     }
 
-    /// Whether a message can't be taken without a record.
+    /// Whether a message can't be accepted without a record.
     pub(crate) fn needs_record(&mut self, topic: TopicName<'_>, qos: QoS, is_kept: bool) -> bool {
         let message = Candidate { topic, qos, cost: 0, is_kept, publisher: None, from_sibling: false };
         self.messages.journal.is_on() && self.plan_route(&message, RouteQuestion::Record).needs_record
@@ -152,7 +152,7 @@ impl<'m> Engine<'m> {
             || self.will_have_room(session, message.cost, may_wait_in_store)
     }
 
-    /// Hands a message to all who subscribed to its topic, and retains it. What became of it; or why nobody was to get it.
+    /// Delivers a message to all subscribers of its topic, and retains it. Returns its fate, or why it was delivered to nobody.
     pub(crate) fn route(&mut self, routing: Routing<'_>) -> Result<Routed, ReasonCode> {
         let &Message { qos, .. } = routing.message(&self.messages);
         let retain = routing.message(&self.messages).retain();
@@ -175,7 +175,8 @@ impl<'m> Engine<'m> {
             leaves_any: false,
         };
         if retain {
-            // First, since it may fail, and then nobody gets the message; and since it may change the tree under the walk.
+            // The message is retained first, because this may fail, and then nobody gets the message; and because it may change the
+            // tree.
             self.retain_routed(&routing, &mut progress)?;
         }
         let mut matches = self.router.matches(routing.topic);
@@ -200,7 +201,7 @@ impl<'m> Engine<'m> {
         routed
     }
 
-    /// Refuses a message that can't be kept as it has to be.
+    /// Refuses a message for which the store or a queue has no room.
     #[cold]
     fn check_route(&mut self, routing: &Routing<'_>, qos: QoS, retain: bool) -> Result<(), ReasonCode> {
         let is_full = self.store_is_full && !routing.is_from_sibling();
@@ -224,15 +225,15 @@ impl<'m> Engine<'m> {
         if is_possible { Ok(()) } else { Err(ReasonCode::QuotaExceeded) }
     }
 
-    /// Gives a message its place among all that are handed out, and has it stored and held as long as that lasts, so that it outlives
-    /// every queue that drops it.
+    /// Gives a message its sequence number. Stores it, and holds a reference while it is routed, so that the message stays even if
+    /// every queue drops it.
     fn begin_route(&mut self, routing: &Routing<'_>) -> Result<Handle<Message>, ReasonCode> {
         let message = match routing.stored {
             Some(message) => message,
             None => {
                 let mut stored = self.messages.store(routing.draft, &routing.parts);
                 if stored.is_none() && routing.draft.retain() && routing.clears(&self.messages) {
-                    // Even where memory is full of retained messages they can be cleared.
+                    // A retained message can be removed even if memory is full of retained messages.
                     self.unretain(routing.topic);
                     stored = self.messages.store(routing.draft, &routing.parts);
                 }
@@ -247,14 +248,13 @@ impl<'m> Engine<'m> {
         Ok(message)
     }
 
-    /// The place of the message that is handed out next among all. Half of all numbers may have come from records, the other half is
-    /// never used up.
+    /// The sequence number of the next message that is routed. Records may use half of all numbers; the other half is never used up.
     pub(crate) fn next_order(&mut self) -> u64 {
         tally(&mut self.routed, 1);
         self.routed
     }
 
-    /// Makes a message the retained one of its topic.
+    /// Makes a message the retained message of its topic.
     fn retain_routed(&mut self, routing: &Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
         let message = self.routed_message(routing, progress)?;
         if !routing.is_from_sibling() {
@@ -274,7 +274,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// All subscribers here have the message: now siblings get it. Gives what became of it.
+    /// All subscribers here have the message: sends it to other shards. Returns the result of routing it.
     #[inline]
     fn end_route(&mut self, routing: &Routing<'_>, progress: &HandOut) -> Result<Routed, ReasonCode> {
         let siblings = &progress.siblings;
@@ -284,7 +284,7 @@ impl<'m> Engine<'m> {
             }
             return Ok(Routed { fate: progress.fate, asked: Default::default() });
         }
-        // A publisher that has not asked hears nothing of what becomes of the message on siblings.
+        // A publisher that has not asked is not told the fate of the message on other shards.
         let fate = if routing.asks { progress.fate } else { Fate::Kept };
         let message = match progress.message.or(routing.stored) {
             Some(message) => message,
@@ -298,13 +298,13 @@ impl<'m> Engine<'m> {
         Ok(Routed { fate, asked })
     }
 
-    /// A walk through the tree has come to its end, or is given up.
+    /// A walk through the tree has ended, or is given up: counts its work.
     #[inline]
     pub(crate) fn count_walk(&mut self, matches: &Matches<'_>) {
         self.work.count_walk(matches.visited(), matches.text_len());
     }
 
-    /// The stored message. It is stored now if it was not, as somebody here gets it.
+    /// The stored message. Stores it first if that has not been done, because a subscriber here gets it.
     #[inline]
     fn routed_message(&mut self, routing: &Routing<'_>, progress: &mut HandOut) -> Result<Handle<Message>, ReasonCode> {
         if let Some(message) = progress.message {
@@ -315,7 +315,7 @@ impl<'m> Engine<'m> {
         Ok(message)
     }
 
-    /// Gives a match the message, if it is the match's turn. Fails at the first match only, if there is no memory for the
+    /// Delivers the message to a match, if it is the match's turn. Can fail only at the first match, if there is no memory for the
     /// message.
     #[inline]
     fn hand_out(&mut self, matched: Match, routing: &Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
@@ -350,8 +350,8 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// The same for a group. A message that a group gives a member must not come between two matches of the member's
-    /// own subscriptions.
+    /// Delivers the message to a group, if it is the group's turn. The message for a member of the group must not be queued between two
+    /// matches of the member's own subscriptions.
     fn hand_to_group(
         &mut self,
         group: Handle<Group>,

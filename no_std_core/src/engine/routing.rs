@@ -1,4 +1,4 @@
-//! A message on its way to its subscribers, and what became of it.
+//! A message that is routed to its subscribers, and its fate.
 
 use crate::codec::QoS;
 use crate::config::Shard;
@@ -8,33 +8,33 @@ use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::topic::TopicName;
 
-/// A message on its way to its subscribers.
+/// A message that is routed to its subscribers.
 pub(crate) struct Routing<'a> {
     pub(crate) topic: TopicName<'a>,
-    /// The topic, the Properties that are forwarded, and the payload, as long as it is not stored.
+    /// The topic, the Properties that are forwarded, and the payload, while the message is not stored.
     pub(crate) parts: [&'a [u8]; 3],
     pub(crate) draft: Message,
-    /// It is stored once there is a subscriber, or a topic to retain it for.
+    /// The stored message; `None` until there is a subscriber, or a topic to retain the message for.
     pub(crate) stored: Option<Handle<Message>>,
     pub(crate) publisher: Option<Handle<Session>>,
-    /// A number that is the same for all messages of one publisher.
+    /// A number that identifies the publisher: all messages of one publisher have the same.
     pub(crate) publisher_key: u32,
-    /// A sibling handed it over: the other siblings have it already.
+    /// Whether the message came from another shard: then the other shards have it already.
     pub(crate) from_sibling: bool,
-    /// Its publisher hears what becomes of it.
+    /// Whether the publisher is told the fate of the message.
     pub(crate) asks: bool,
 }
 
-/// What became of a message that was handed out, as far as its publisher is concerned. Of two fates the later variant counts: one copy that is kept
+/// The fate of a routed message, which decides what its publisher is told. Of two fates the later variant counts: one copy that is kept
 /// outweighs those that are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
-    /// Nobody was to get it.
+    /// There was no subscriber for the message.
     #[default]
     Unwanted,
-    /// All who were to get it had no room: it is kept nowhere.
+    /// No subscriber had room for the message: it is kept nowhere.
     Lost,
-    /// Somebody has it, in a queue, as a retained message, or a sibling for its subscribers.
+    /// The message is in a queue, or is a retained message, or another shard has it for its subscribers.
     Kept,
 }
 
@@ -46,22 +46,22 @@ impl Fate {
     }
 }
 
-/// A message was handed out.
+/// The result of routing a message.
 #[derive(Clone, Copy)]
 pub(crate) struct Routed {
-    /// What became of it here.
+    /// The fate of the message on this shard.
     pub(crate) fate: Fate,
-    /// What siblings were asked about it.
+    /// Which question other shards were asked about the message.
     pub(crate) asked: <Shards as Neighbour>::Asked,
 }
 
 impl<'a> Routing<'a> {
-    /// A message that is not stored, and consists of `parts`; without a publisher who wants to hear of it.
+    /// A message that is not stored, and consists of `parts`. Its publisher is not told its fate.
     pub(crate) fn new(topic: TopicName<'a>, draft: Message, parts: [&'a [u8]; 3]) -> Self {
         Self { topic, parts, draft, stored: None, publisher: None, publisher_key: 0, from_sibling: false, asks: false }
     }
 
-    /// A message that is stored already, and held by the caller.
+    /// A message that is stored already, and to which the caller holds a reference.
     pub(crate) fn stored(
         topic: TopicName<'a>,
         message: Handle<Message>,
@@ -72,20 +72,20 @@ impl<'a> Routing<'a> {
         Self { topic, parts: [&[]; 3], draft, stored, publisher, publisher_key, from_sibling: false, asks: false }
     }
 
-    /// The same for one that a sibling handed over.
+    /// A stored message that came from another shard.
     pub(crate) fn from_sibling(topic: TopicName<'a>, message: Handle<Message>, publisher_key: u32) -> Self {
         Self { from_sibling: true, ..Self::stored(topic, message, None, publisher_key) }
     }
 }
 
 impl Routing<'_> {
-    /// Whether a sibling handed it over. Then its publisher knows it to be kept, and it is not refused any more.
+    /// Whether the message came from another shard. Then it is not refused, because its publisher has been told that it is kept.
     #[inline]
     pub(crate) fn is_from_sibling(&self) -> bool {
         Shard::MAY_HAVE_SIBLINGS && self.from_sibling
     }
 
-    /// Whether it has no payload: as a retained message it removes the one that is kept `[MQTT-3.3.1-6]`.
+    /// Whether the message has no payload: as a retained message it removes that of its topic `[MQTT-3.3.1-6]`.
     pub(crate) fn clears(&self, messages: &Messages<'_>) -> bool {
         match self.stored {
             Some(message) => messages.get(message).payload_len() == 0,
@@ -98,7 +98,7 @@ impl Routing<'_> {
         self.stored.map_or(&self.draft, |message| messages.get(message))
     }
 
-    /// Bytes of topic, Properties and payload.
+    /// The length in bytes of topic, Properties and payload.
     pub(crate) fn cost(&self, messages: &Messages<'_>) -> u32 {
         match self.stored {
             Some(message) => messages.get(message).body.len() as u32,
@@ -107,14 +107,15 @@ impl Routing<'_> {
     }
 }
 
-/// Topics that only the server publishes to (section 4.7.2), but for [`connection_state_of`]. They tell of this run: what is retained
-/// there is not recorded.
+/// Whether only the server may publish to the topic (section 4.7.2), except for [`connection_state_of`]. These topics describe this run of
+/// the server, so messages retained there are not recorded.
 pub(crate) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
     topic.as_str().starts_with("$SYS/")
 }
 
-/// The Client Identifier in the one topic below `$SYS/` that a client may publish to, its own: bridges tell there that they are
-/// connected, as Mosquitto's do, and have their Will tell that they are not.
+/// The Client Identifier in a topic like `$SYS/broker/connection/ID/state`. This is the one topic below `$SYS/` to which a client may
+/// publish, if the identifier is its own: bridges publish there that they are connected, as Mosquitto's do, and their Will says that they
+/// are not.
 pub(crate) fn connection_state_of(topic: TopicName<'_>) -> Option<&[u8]> {
     let rest = topic.as_str().as_bytes().strip_prefix(b"$SYS/broker/connection/")?;
     rest.strip_suffix(b"/state").filter(|client_id| !client_id.is_empty())
@@ -133,7 +134,7 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// Whether the delivery may wait where a durable Session may have more: its body can be left to the store.
+    /// Whether the delivery may use the longer queue of a durable Session: the body can be left to the store.
     pub(crate) fn may_wait_in_store(&self) -> bool {
         self.qos > QoS::AtMostOnce && !self.is_shared()
     }

@@ -1,8 +1,8 @@
-//! Retained messages whose Message Expiry Interval has ended: nobody gets them any more, so they go.
+//! Removes retained messages whose Message Expiry Interval has ended, because they are sent to nobody any more.
 //!
-//! All stored messages are looked at, a few at each time-out, in a round that begins when the first retained one has expired.
-//! No round begins soon after another, however many messages expire one by one: so it costs little, and what has expired is
-//! gone a moment later.
+//! A round looks at all stored messages, a few at each time-out. It begins when the first retained message has expired, and
+//! never soon after another round, however many messages expire one by one. So rounds cost little, and an expired message is
+//! removed soon.
 
 use crate::engine::Engine;
 use crate::engine::messages::Message;
@@ -19,14 +19,14 @@ const STEP_MS: u64 = 10;
 /// Milliseconds between two rounds.
 const PAUSE_MS: u64 = 1_000;
 
-/// Where the round stands.
+/// The progress of the present round.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    /// The slot that is looked at next; 0 between two rounds.
+    /// The slot to look at next; 0 between two rounds.
     slot: usize,
     /// No step is due before this moment.
     not_before: Instant,
-    /// When the first of the retained messages expires that this round has left, or that came since.
+    /// When the first retained message expires, of those that this round has left and those that came since.
     earliest: Instant,
 }
 
@@ -40,13 +40,13 @@ impl Sweep {
 }
 
 impl Engine<'_> {
-    /// `message` is a retained one from now on.
+    /// `message` has become a retained message.
     #[inline]
     pub(crate) fn expect_expiry(&mut self, message: Handle<Message>) {
         self.sweep.earliest = self.sweep.earliest.min(self.messages.get(message).expires);
     }
 
-    /// Removes retained messages whose time is over, if the next step is due.
+    /// Removes retained messages that have expired, if the next step is due.
     pub(crate) fn sweep_retained(&mut self, now: Instant) {
         if self.sweep.due() > now {
             return;
@@ -70,13 +70,13 @@ impl Engine<'_> {
         self.sweep.not_before = now.plus_millis(if is_over { PAUSE_MS } else { STEP_MS });
     }
 
-    /// Removes a message that has expired, if it is the retained one of its topic.
+    /// Removes an expired message, if it is the retained message of its topic.
     pub(crate) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
                 let stamp = broker.messages.get(message).shards.number();
                 broker.unretain(topic);
-                // For the case that an older message is late.
+                // An older message may still arrive late, and must not be retained.
                 broker.retained_has_expired(topic, stamp);
             }
         });

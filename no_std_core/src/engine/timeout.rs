@@ -1,4 +1,4 @@
-//! What happens when a moment has come: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
+//! Timers: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
 
 use crate::codec::{ReasonCode, Refusal};
 use crate::engine::Engine;
@@ -9,35 +9,35 @@ use crate::mem::{Handle, OWNED};
 use crate::seam::work;
 use crate::time::Instant;
 
-/// Whose timer it is.
+/// To what a timer belongs.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum TimerKey {
-    /// Of nobody.
+    /// To nothing.
     #[default]
     None,
-    /// CONNECT, Keep Alive, or the time to close.
+    /// To a connection: the time for CONNECT, the Keep Alive, or the time for closing.
     Connection(Handle<Connection>),
-    /// An absent client's Will and Session.
+    /// To an absent client: its Will and its Session.
     Session(Handle<Session>),
 }
 
-/// How long a closing connection may take to be told why, in ms.
+/// The time in which a closing connection has to receive its last packets, in ms.
 pub(crate) const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
-/// A packet that is longer than a Keep Alive on its way keeps its client alive while so many bytes of it come each second. Modems
-/// of the slowest networks do better; who sends a byte now and then to hold a connection does not.
+/// A packet may be on its way for longer than the Keep Alive. Its client counts as active while so many bytes of it arrive each
+/// second. Modems of the slowest networks are faster; a client that sends a byte now and then to hold a connection is slower.
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
 impl Engine<'_> {
-    /// So many bytes of the next packet have come by now. If they are enough for the time since the client was last active, the
-    /// client counts as active.
+    /// So many bytes of the next packet have arrived by now. If they are enough for the time since the client was last active,
+    /// the client counts as active.
     pub(crate) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {
         if !OWNED || come == 0 {
             return;
         }
         let connection = &mut self.connections[handle];
         let come = u32::try_from(come).unwrap_or(u32::MAX);
-        // A part only grows: what is shorter is of another packet.
+        // An unfinished packet only grows: fewer bytes belong to another packet.
         let counted = Some(connection.counted.get()).filter(|counted| *counted <= come).unwrap_or(0);
         let since = now.millis_since(connection.last_active);
         if u64::from(come.saturating_sub(counted)) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
@@ -46,7 +46,8 @@ impl Engine<'_> {
         }
     }
 
-    /// When the next timer is due. While siblings are greeted all of them wait: a Will could not reach everybody yet.
+    /// When the next timer is due. All timers wait until the shards have greeted each other: before that a Will could not reach
+    /// all subscribers.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         if self.is_greeting() {
             return None;
@@ -79,7 +80,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether an absent client that comes now may have come in time: the shell did not look.
+    /// Whether an absent client that connects now may have come in time, because the embedder was paused and did not look.
     pub(crate) fn may_have_come_in_time(&self) -> bool {
         self.was_paused.get()
     }
@@ -88,7 +89,7 @@ impl Engine<'_> {
         self.connections[handle].timer = None;
         let is_held = self.connections[handle].is_held;
         match self.connections[handle].phase {
-            // It is the broker that does not read.
+            // This case comes first, because the grant expires even while the broker does not read packets.
             Phase::Open if self.grant_is_over(now, handle) => {
                 let why = "the client's proof of who it is has expired";
                 self.close(now, handle, Refusal::new(ReasonCode::NotAuthorized, why), true);
@@ -102,7 +103,7 @@ impl Engine<'_> {
                 if self.close_refused(now, handle) {
                     return;
                 }
-                // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
+                // The timer is not set anew for each packet. When it fires, it looks how long the client has been silent.
                 let connection = &self.connections[handle];
                 let limit = connection.idle_limit_ms;
                 let quiet = now.millis_since(connection.last_active);
@@ -118,7 +119,7 @@ impl Engine<'_> {
                 self.close(now, handle, Refusal::new(ReasonCode::MaximumConnectTime, why), false);
                 self.connections[handle].phase = Phase::Dead;
             }
-            // It is the disk that takes long, not the client.
+            // The disk is slow, not the client.
             Phase::Closing if self.waits(handle) => self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS),
             Phase::Closing | Phase::Dead => {
                 self.connections[handle].phase = Phase::Dead;

@@ -1,4 +1,4 @@
-//! What waits until a batch of records is safe, or until siblings have answered.
+//! Connections that wait until a batch of records is safe, or until other shards have answered.
 
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Waiting};
@@ -8,7 +8,7 @@ use crate::mem::{Handle, Linked};
 use crate::seam::kind::Kind;
 
 impl Engine<'_> {
-    /// Names the connections for which something that they waited for has come.
+    /// Marks the waiting connections as ready that need not wait any more.
     pub(crate) fn wake_waiting(&mut self) {
         let mut at = self.waiting.front();
         while let Some(connection) = at {
@@ -20,7 +20,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether something that waited for a batch may go on.
+    /// Whether a connection that waited for a batch may go on.
     fn may_go_on(&self, handle: Handle<Connection>) -> bool {
         let connection = &self.connections[handle];
         if let Some(resumes) = self.may_resume(handle) {
@@ -34,14 +34,14 @@ impl Engine<'_> {
                 .is_some_and(|session| self.sessions[session].outbound.may_go_on(&self.messages, window))
     }
 
-    /// Whether a reply waits for a batch, or for what siblings say.
+    /// Whether a reply waits for a batch, or for the answer of other shards.
     #[inline]
     fn must_wait(&self, reply: Handle<Owed>) -> bool {
         let owed = &self.owed[reply];
         owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch)
     }
 
-    /// Whether what the client is to be sent next waits for a batch, or for what siblings say.
+    /// Whether the next packet to the client waits for a batch, or for the answer of other shards.
     #[inline]
     pub(crate) fn waits(&self, handle: Handle<Connection>) -> bool {
         let connection = &self.connections[handle];
@@ -69,7 +69,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The batch with which all is safe that a durable Session was promised so far; 0 for others.
+    /// The batch that has to be safe for all promises to a durable Session so far; 0 for other Sessions.
     pub(crate) fn barrier_of(&mut self, session: Handle<Session>) -> u32 {
         if self.sessions[session].is_durable { self.messages.journal.barrier() } else { 0 }
     }

@@ -56,7 +56,7 @@ impl<'m> Engine<'m> {
         })
     }
 
-    /// May `principal` leave this Will?
+    /// Checks that `principal` may publish the Will of its CONNECT.
     pub(crate) fn check_will(&mut self, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
         let Some(will) = self.connections[handle].draft.get().will else {
             return Ok(());
@@ -87,7 +87,7 @@ impl<'m> Engine<'m> {
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
                 if broker.route(routing).is_err() {
                     broker.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::QueueFull);
-                    // No client is there to be told that the Will can't be retained. Subscribers are to get it all the same.
+                    // There is no client to be told that the Will can't be retained. The subscribers get the Will all the same.
                     if OWNED && broker.messages.get(will.message).retain() {
                         broker.messages.forget_retain(will.message);
                         let _ = broker.route(Routing::stored(topic, will.message, Some(session), publisher_key));
@@ -108,9 +108,9 @@ impl<'m> Engine<'m> {
         self.messages.release(will.message);
     }
 
-    /// Has the Will of a client that is connected recorded, whether its Session is or not: if the power goes it is published after the
-    /// next start, so that a retained "online" is not there for ever. Batches become safe in order, so the Will is before anything that
-    /// the client publishes. While the store is full it is not, and the client is served all the same.
+    /// Records the Will of a connected client, whether or not its Session is recorded. After a power cut the Will is published at the
+    /// next start, so that a retained "online" does not stay for ever. Batches become safe in order, so the Will is safe before all
+    /// that the client publishes. While the store is full the Will is not recorded, and the client is served all the same.
     pub(crate) fn record_will(&mut self, session: Handle<Session>) {
         let entry = &mut self.sessions[session];
         if let (Some(will), false, true) = (entry.will, entry.will_is_recorded, self.messages.journal.is_on())
@@ -122,7 +122,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// The store has room again: Wills that came while it had none are recorded.
+    /// The store has room again: records the Wills that came while it had none.
     pub(crate) fn record_wills_left_out(&mut self) {
         for slot in 0..self.sessions.slots() {
             let session = Handle::from_index(slot);
@@ -143,7 +143,7 @@ impl<'m> Engine<'m> {
         .unwrap_or(false)
     }
 
-    /// Calls `act` with the topic of a stored message; `None` if it can't be put together in one piece.
+    /// Calls `act` with the topic of a stored message. Returns `None` if the topic does not fit into the scratch memory.
     pub(crate) fn with_topic<R>(
         &mut self,
         message: Handle<Message>,
@@ -155,8 +155,8 @@ impl<'m> Engine<'m> {
         result
     }
 
-    /// Puts the topic of a message together in the scratch memory, and gives that away with the topic's length: 0 if it can't be
-    /// put together. Apart from [`with_topic`](Self::with_topic), of which there is one for each that calls it.
+    /// Copies the topic of a message to the scratch memory, and returns that memory with the topic's length: 0 if the topic does not
+    /// fit. This function is not part of [`with_topic`](Self::with_topic), because the compiler makes a copy of that for each caller.
     #[inline(never)]
     fn take_topic(&mut self, message: Handle<Message>) -> (Slots<'m, u8>, usize) {
         let message = self.messages.get(message);
@@ -170,7 +170,7 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// The topic that [`Engine::take_topic`] has put together. It was checked when its message came.
+/// The topic that [`Engine::take_topic`] has copied. It was checked when its message came.
 #[inline(never)]
 fn topic_in<'a>(scratch: &'a Slots<'_, u8>, len: usize) -> Option<TopicName<'a>> {
     let text = core::str::from_utf8(scratch.as_slice().get(..len)?).ok()?;

@@ -8,10 +8,10 @@ use super::link::PoolSlot;
 #[derive(Debug)]
 #[allow(dead_code, reason = "nobody makes owned memory without the feature alloc")]
 pub(super) enum FreeList {
-    /// Of borrowed memory: a list through the places themselves. The number is the index of its first place plus one, or 0.
-    /// The place given back last is used first.
+    /// The free places of borrowed memory: a list through the places themselves. The number is the index of the first free
+    /// place plus one, or 0 if there is none. The place that was freed last is used first.
     Linked(u32),
-    /// Of owned memory.
+    /// The free places of owned memory.
     Rows(FreeRows),
 }
 
@@ -21,7 +21,7 @@ impl FreeList {
         slots.as_owned().map_or(Self::Linked(0), |slots| Self::Rows(slots.free_rows()))
     }
 
-    /// A free place of `slots`, which is not free any more.
+    /// Takes a free place of `slots`, and returns its index.
     #[inline(always)]
     pub(super) fn take<T: Default>(&mut self, slots: &Slots<'_, PoolSlot<T>>) -> Option<usize> {
         match self {
@@ -34,13 +34,13 @@ impl FreeList {
         }
     }
 
-    /// The place `index`, which is `slot`, is free from now on.
+    /// Frees the place `index`, whose slot is `slot`.
     #[inline(always)]
     pub(super) fn put<T>(&mut self, index: usize, slot: &mut PoolSlot<T>) {
         match self {
             Self::Linked(first) => {
                 slot.link = slot.link.without_entry(*first);
-                // No pool has so many places that this is too large.
+                // No pool is so long that this sum is too large.
                 *first = (index as u32).saturating_add(1);
             }
             Self::Rows(rows) => {
@@ -50,7 +50,7 @@ impl FreeList {
         }
     }
 
-    /// Makes room to remember the first `places` places. False if the allocator refuses.
+    /// Reserves memory to remember which of the first `places` places are free. False if the allocator refuses.
     pub(super) fn grow_to(&mut self, places: usize) -> bool {
         match self {
             Self::Linked(_) => true,

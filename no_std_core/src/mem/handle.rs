@@ -1,4 +1,4 @@
-//! Typed indices.
+//! Handles: typed indices of entries in a pool.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -6,31 +6,32 @@ use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
-/// Whether each handle tells for which of the entries that stood in its place, one after the other, it was made: then a
-/// handle that outlived its entry is noticed even if another entry stands there. So it is in debug builds, hence in all tests
-/// and fuzzers, and in a release build with `--cfg goldcrest_check_handles`. See the [module](super) for what it proves.
+/// Whether handles are checked: a handle then also has the generation of its entry, which counts the entries that this place
+/// of the pool had. So a handle that outlived its entry is noticed even if the place has another entry. Handles are checked
+/// in debug builds, hence in all tests and fuzzers, and in a release build with `--cfg goldcrest_check_handles`. See the
+/// [module](super) for what this proves.
 pub(super) const CHECKED: bool = cfg!(any(debug_assertions, goldcrest_check_handles));
 
-/// Bits of a handle's number for the index plus one, where handles are checked and the index is small enough.
+/// The bits of a handle's number for the index plus one, if handles are checked and the index fits.
 const INDEX_BITS: u32 = 20;
-/// Bits beside them for the generation.
+/// The bits of a handle's number for the generation.
 const GENERATION_BITS: u32 = 10;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
 /// The largest generation.
 pub(super) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
-/// Where handles are checked: the number has no generation, and all other bits are the index plus one.
+/// If handles are checked: the bit that marks a number without a generation, whose other bits are the index plus one.
 const LARGE: u32 = 1 << (INDEX_BITS + GENERATION_BITS);
-/// The largest index plus one. Where handles are checked, bit 31 is left to who keeps a handle beside a flag.
+/// The largest index plus one. If handles are checked, bit 31 is free for a flag beside the handle.
 const LAST: u32 = if CHECKED { LARGE - 1 } else { u32::MAX };
-/// How many places a pool has at most.
+/// The most places of a pool.
 pub(super) const MOST_PLACES: usize = LAST as usize - 1;
 
-/// Where an entry of type `T` stands in its pool.
+/// The place of an entry of type `T` in its pool.
 ///
-/// Four bytes, also inside an `Option`. A handle is good until its entry is removed; afterwards the same place may have
-/// another entry. Two handles are equal if their places are: who compares them knows that both are good.
+/// A handle has four bytes, also inside an `Option`. It is valid until its entry is removed; afterwards the place may have
+/// another entry. Two handles are equal if their places are equal, so both must be valid when they are compared.
 pub struct Handle<T> {
-    /// The index plus one. Where handles are checked, the generation of the entry stands above it; 0: it is not known.
+    /// The index plus one. If handles are checked, the bits above are the generation of the entry; 0: it is not known.
     number: NonZeroU32,
     of: PhantomData<fn() -> T>,
 }
@@ -39,11 +40,12 @@ impl<T> Handle<T> {
     /// The index in the pool.
     #[inline(always)]
     pub const fn index(self) -> usize {
-        // A place is never 0.
+        // The result of `place()` is never 0.
         self.place().wrapping_sub(1) as usize
     }
 
-    /// The handle of whichever entry is at `index`. An index beyond the largest one becomes that; no pool is as long.
+    /// A handle of the entry that is at `index`, whatever its generation. An index that is too large becomes the largest
+    /// index, which no pool has.
     pub const fn from_index(index: usize) -> Self {
         Self::new(index, 0)
     }
@@ -78,12 +80,12 @@ impl<T> Handle<T> {
         if CHECKED && number & LARGE == 0 { number >> INDEX_BITS & LAST_GENERATION } else { 0 }
     }
 
-    /// A number from which [`Handle::from_tag`] makes the handle again; never 0.
+    /// The handle as a number other than 0; see [`Handle::from_tag`].
     pub(crate) const fn tag(self) -> u32 {
         self.number.get()
     }
 
-    /// The handle whose tag it is; none for 0.
+    /// The handle with this [`tag`](Handle::tag); `None` for 0.
     pub(crate) const fn from_tag(tag: u32) -> Option<Self> {
         match NonZeroU32::new(tag) {
             Some(number) => Some(Self { number, of: PhantomData }),
@@ -97,7 +99,7 @@ impl<T> Handle<T> {
     }
 }
 
-// By hand, because deriving would ask `T` for the same trait.
+// Not derived, because a derived impl would require the same trait of `T`.
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
         *self
@@ -144,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_survives_the_way_there_and_back() {
+    fn a_handle_has_the_index_that_it_was_made_from() {
         let largest = LAST as usize - 1;
         for index in [0, 1, 2, 65_535, INDEX_MASK as usize - 1, INDEX_MASK as usize, largest] {
             assert_eq!(Handle::<u8>::from_index(index).index(), index);

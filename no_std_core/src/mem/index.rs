@@ -2,11 +2,11 @@
 
 use super::{Handle, OWNED, Pool, Slots, one_less, one_more};
 
-/// So many entries, and what hangs at them, are more than fits in the caches of a processor: levels of topics and their
-/// subscriptions take some 7 MB then. Tests go the same way with few entries.
+/// With so many entries, they and the subscriptions at them do not fit in the caches of a processor: levels of topics and
+/// their subscriptions need some 7 MB then. In tests few entries are enough.
 const VAST: u32 = if cfg!(debug_assertions) { 4 } else { 60_000 };
 
-/// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
+/// An entry that can be in a [`HashIndex`]; `L` names the index if the entry is in more than one.
 pub(crate) trait Chained<L = ()>: Sized {
     /// The hash of the entry's key. It must not change while the entry is in the index.
     fn hash(&self) -> u32;
@@ -18,28 +18,27 @@ pub(crate) trait Chained<L = ()>: Sized {
 
 /// Finds entries by their hash: buckets of chained entries.
 ///
-/// Inserting never fails. Owned buckets grow with the entries, one at a time (linear hashing: each new bucket
-/// takes over a share of one older bucket), so there is never a moment at which everything is rehashed. With
-/// borrowed buckets, or beyond the limit, the chains grow longer instead. One bucket more than the memory
-/// holds stands in the index itself, so even no memory at all is enough.
+/// Inserting never fails. Owned buckets grow with the entries, one at a time (linear hashing: each new bucket takes over a
+/// share of one older bucket), so the index is never rehashed as a whole. With borrowed buckets, or beyond the limit, the
+/// chains grow longer instead. The first bucket is in the index itself, so the index works even without any memory.
 #[derive(Debug)]
 pub(crate) struct HashIndex<'m, T, L = ()> {
     /// Bucket 0.
     first: Option<Handle<T>>,
     /// Buckets 1 and up.
     rest: Slots<'m, Option<Handle<T>>>,
-    /// Buckets in use.
+    /// The number of buckets in use.
     count: u32,
     /// The least power of two that is not less than `count`, minus 1.
     mask: u32,
-    /// Entries in the index.
+    /// The number of entries in the index.
     len: u32,
     kind: core::marker::PhantomData<fn() -> L>,
 }
 
 impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
-    /// An empty index whose buckets are `slots`, whatever they hold.
-    // A broker has six of them; the code is the same for each.
+    /// An empty index whose buckets are `slots`, whatever their contents are.
+    // A broker has six indexes; they share this code.
     #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub(crate) fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
         slots.as_mut_slice().fill(None);
@@ -48,7 +47,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         this
     }
 
-    /// The entry with this hash that `is_it`.
+    /// The entry with this hash for which `is_it` is true.
     #[inline]
     pub(crate) fn find(&self, pool: &Pool<'_, T>, hash: u32, is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
         self.find_from(self.first(hash), pool, hash, is_it)
@@ -59,27 +58,26 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.len == 0
     }
 
-    /// The most entries that a look-up may have to pass.
+    /// The most entries that a look-up has to pass.
     pub(crate) fn longest_chain(&self, pool: &Pool<'_, T>) -> usize {
         let length = |bucket| core::iter::successors(self.bucket(bucket), |entry| pool[*entry].chain()).count();
         (0..self.count as usize).map(length).max().unwrap_or(0)
     }
 
-    /// Whether there are so many entries that a look-up mostly waits for memory. Tables in borrowed memory never have
-    /// so many.
+    /// Whether there are so many entries that a look-up usually waits for memory. Tables in borrowed memory never have so
+    /// many.
     #[inline]
     pub(crate) fn is_vast(&self) -> bool {
         OWNED && self.len >= VAST
     }
 
-    /// The first half of [`find`](Self::find), for a caller that has several to find: the first entry that may be the
-    /// right one.
+    /// The first half of [`find`](Self::find), for a caller that has to find several entries: the first entry of the bucket.
     #[inline]
     pub(crate) fn first(&self, hash: u32) -> Option<Handle<T>> {
         self.bucket(self.bucket_of(hash))
     }
 
-    /// The other half: the first entry from `first` on.
+    /// The second half of [`find`](Self::find): the first entry from `first` on for which `is_it` is true.
     #[inline]
     pub(crate) fn find_from(
         &self,
@@ -99,7 +97,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         None
     }
 
-    /// Puts an entry of the pool into the index. It must not be in it already.
+    /// Adds an entry of the pool to the index. The entry must not be in the index already.
     pub(crate) fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         if OWNED && self.len >= self.count {
             self.split(pool);
@@ -109,7 +107,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.push(pool, bucket, handle);
     }
 
-    /// Takes an entry out of the index; it stays in the pool.
+    /// Removes an entry from the index; it stays in the pool.
     pub(crate) fn remove(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         let bucket = self.bucket_of(pool[handle].hash());
         let behind = pool[handle].chain();
@@ -131,10 +129,10 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         debug_assert!(false, "removed an entry that is not in the index: {handle:?}");
     }
 
-    /// Adds a bucket, if the memory allows, and gives it its share of the bucket that it splits. Borrowed memory has all its
-    /// buckets from the beginning.
+    /// Adds a bucket, if there is memory, and moves a part of the entries of an older bucket to it. Borrowed memory has all
+    /// its buckets from the beginning.
     fn split(&mut self, pool: &mut Pool<'_, T>) {
-        // `rest` holds all buckets but the first: its length is the number of the new bucket.
+        // `rest` has all buckets but the first, so its length is the index of the new bucket.
         if !self.rest.grow_to(self.count as usize) {
             return;
         }
@@ -161,7 +159,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.mask = self.count.checked_next_power_of_two().map_or(u32::MAX, |power| power.saturating_sub(1));
     }
 
-    /// The low bits of the hash; where these name a bucket that is not there yet, one bit less.
+    /// The bucket of a hash: its low bits, or one bit less if there is no such bucket yet.
     #[inline]
     fn bucket_of(&self, hash: u32) -> usize {
         let bucket = hash & self.mask;
@@ -171,7 +169,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// The first entry in a bucket.
     #[inline]
     pub(super) fn bucket(&self, bucket: usize) -> Option<Handle<T>> {
-        // Bucket 0 has no place in `rest`, and wraps to a place that nothing has.
+        // For bucket 0 the index wraps around to one that `rest` does not have.
         *self.rest.as_slice().get(bucket.wrapping_sub(1)).unwrap_or(&self.first)
     }
 
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_was_used_before_is_as_good_as_new() {
+    fn an_index_works_in_memory_that_was_used_before() {
         let mut memory = [Some(Handle::from_index(3)); 8];
         let index = HashIndex::<Item>::new(Slots::borrowed(&mut memory));
         let pool = Pool::new(Slots::EMPTY);

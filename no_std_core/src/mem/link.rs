@@ -1,4 +1,4 @@
-//! A place of a pool, and what it says of itself.
+//! A place of a pool, and its link, which says whether the place has an entry.
 
 use super::handle::{CHECKED, LAST_GENERATION};
 
@@ -11,7 +11,7 @@ pub struct PoolSlot<T> {
 }
 
 impl<T> PoolSlot<T> {
-    /// A free place, filled with `empty`, which must be what `T::default()` gives.
+    /// A free place with the value `empty`, which must equal `T::default()`.
     pub const fn vacant(empty: T) -> Self {
         Self { value: empty, link: SlotLink::NEVER_USED }
     }
@@ -23,8 +23,8 @@ impl<T: Default> Default for PoolSlot<T> {
     }
 }
 
-/// Whether a place has an entry; else which free place is next in the list of those. Where handles are checked
-/// ([`CHECKED`]), it counts the entries that stood here, too.
+/// Whether a place has an entry. If not, which free place is next in the list of free places. If handles are checked
+/// ([`CHECKED`]), the link also counts the entries that the place had.
 ///
 /// ```text
 /// not checked   all bits set: live; else the index of the next free place plus one, 0 for none
@@ -43,7 +43,7 @@ impl SlotLink {
     /// The link of a place without an entry. All its bits are 0: memory that a firmware declares then takes no flash.
     pub(super) const NEVER_USED: Self = Self(0);
 
-    /// The link of a place that has an entry, as memory may look that was used before.
+    /// The link of a place that has an entry, as it may be left in memory that was used before.
     #[cfg(test)]
     pub(super) const USED: Self = Self(LIVE);
 
@@ -58,12 +58,12 @@ impl SlotLink {
         if !CHECKED {
             return Self(LIVE);
         }
-        // After the last generation comes the first one: 0 would be an unknown one.
+        // The first generation follows the last one: 0 would mean that the generation is not known.
         let generation = (self.generation() % LAST_GENERATION).wrapping_add(1);
         Self(LIVE | generation << GENERATION_SHIFT)
     }
 
-    /// The link of this place, once its entry is gone. `next` is the index of the next free place plus one, or 0.
+    /// The link of this place, once its entry is removed. `next` is the index of the next free place plus one, or 0.
     #[inline(always)]
     pub(super) const fn without_entry(self, next: u32) -> Self {
         match CHECKED {
@@ -73,7 +73,7 @@ impl SlotLink {
         }
     }
 
-    /// The index of the next free place plus one, or 0, of a place without an entry.
+    /// For a place without an entry: the index of the next free place plus one, or 0.
     #[inline(always)]
     pub(super) const fn next(self) -> u32 {
         match CHECKED {
@@ -83,7 +83,7 @@ impl SlotLink {
         }
     }
 
-    /// Which of the entries that stood in this place is there now, or was last.
+    /// The generation of the present entry, or of the last one.
     #[inline(always)]
     pub(super) const fn generation(self) -> u32 {
         if CHECKED && self.0 & LARGE == 0 { self.0 >> GENERATION_SHIFT & LAST_GENERATION } else { 0 }

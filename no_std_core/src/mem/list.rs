@@ -1,14 +1,14 @@
 //! Lists through the entries of a pool.
 //!
-//! The links are fields of the entry. A type that is in several lists at once tells them apart by a marker
-//! type: `links!(Linked<ByNode> for Subscription: next)`, and the list is a `List<Subscription, ByNode>`.
+//! The links are fields of the entry. If a type is in several lists at once, a marker type tells them apart: `links!(Linked<ByNode>
+//! for Subscription: next)`, and the list is a `List<Subscription, ByNode>`.
 
 use core::fmt;
 use core::marker::PhantomData;
 
 use super::{Handle, Pool, one_more};
 
-/// An entry that can be in a list; `L` names the list where there is more than one.
+/// An entry that can be in a list; `L` names the list if the entry can be in more than one.
 pub(crate) trait Linked<L = ()>: Sized {
     /// The entry behind this one.
     fn next(&self) -> Option<Handle<Self>>;
@@ -16,15 +16,16 @@ pub(crate) trait Linked<L = ()>: Sized {
     fn set_next(&mut self, next: Option<Handle<Self>>);
 }
 
-/// An entry that can be taken out of the middle of a list in O(1).
+/// An entry that can be removed from the middle of a list in O(1).
 pub(crate) trait DoublyLinked<L = ()>: Linked<L> {
-    /// The entry before this one. Only the list reads and writes it; for the first entry it is the last.
+    /// The entry before this one. For the first entry this is the last one. Only the list reads and writes this link.
     fn prev(&self) -> Option<Handle<Self>>;
     /// Changes the entry before this one.
     fn set_prev(&mut self, prev: Option<Handle<Self>>);
 }
 
-/// What the entries of a [`Fifo`] are sorted by. Not a type parameter: sorting is rare, and its code need not be there for each key.
+/// The key by which the entries of a [`Fifo`] are sorted. It is no type parameter: sorting is rare, and its code need not exist for
+/// each key.
 pub(crate) type SortKey<'k, T> = &'k dyn Fn(&Pool<'_, T>, Handle<T>) -> u64;
 
 /// A singly linked queue. An entry is in at most one list of its kind.
@@ -49,7 +50,7 @@ impl<T, L> Fifo<T, L> {
         self.tail
     }
 
-    /// Entries.
+    /// The number of entries.
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
@@ -61,7 +62,7 @@ impl<T, L> Fifo<T, L> {
 }
 
 impl<T: Linked<L> + Default, L> Fifo<T, L> {
-    /// Puts `handle` behind all others.
+    /// Adds `handle` at the end.
     pub(crate) fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         pool[handle].set_next(None);
         match self.tail {
@@ -72,14 +73,14 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         self.len = one_more(self.len);
     }
 
-    /// Takes the first entry off the queue; it stays in the pool.
+    /// Removes the first entry from the queue; it stays in the pool.
     pub(crate) fn pop_front(&mut self, pool: &mut Pool<'_, T>) -> Option<Handle<T>> {
         let handle = self.head?;
         self.unlink_after(pool, None, handle);
         Some(handle)
     }
 
-    /// Takes `handle`, which stands behind `prev` (`None`: it is the first), off the queue.
+    /// Removes `handle` from the queue. `prev` is the entry before it; `None` if `handle` is the first.
     pub(crate) fn unlink_after(&mut self, pool: &mut Pool<'_, T>, prev: Option<Handle<T>>, handle: Handle<T>) {
         let next = pool[handle].next();
         pool[handle].set_next(None);
@@ -99,7 +100,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         self.len = self.len.saturating_sub(1);
     }
 
-    /// Puts all of `other` behind `self`, in O(1); `other` is empty then.
+    /// Adds all of `other` at the end of `self`, in O(1). Afterwards `other` is empty.
     pub(crate) fn append(&mut self, pool: &mut Pool<'_, T>, other: &mut Self) {
         let other = core::mem::take(other);
         match self.tail {
@@ -113,11 +114,11 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         }
     }
 
-    /// Sorts by `key`, the least first. Equal ones keep their order.
+    /// Sorts by `key`, the smallest first. Entries with equal keys keep their order.
     ///
-    /// A merge sort that begins with the runs that are in order already: linear if all are.
+    /// This is a merge sort that begins with runs of entries that are in order already, so it is linear if all are.
     pub(crate) fn sort_by_key(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) {
-        // Each place has no run, or one that was merged from up to 2^place runs; later places have earlier entries.
+        // `places[n]` is empty, or a run that was merged from up to 2^n runs. Later places have earlier entries.
         let mut places = [Self::EMPTY; 32];
         loop {
             let mut run = self.take_run(pool, key);
@@ -131,7 +132,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
                 }
                 run = Self::merge(pool, core::mem::take(place), run, key);
             }
-            // More than 2^32 runs there can't be.
+            // There can't be more than 2^32 runs.
             debug_assert!(run.is_empty());
         }
         for place in places {
@@ -140,7 +141,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         }
     }
 
-    /// Takes entries off the front as long as they are in order.
+    /// Removes entries from the front as long as they are in order, and returns them.
     fn take_run(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) -> Self {
         let mut run = Self::EMPTY;
         while let Some(front) = self.head {
@@ -174,7 +175,8 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
 
 /// A doubly linked list of four bytes.
 ///
-/// It keeps its first entry only; the last one is the first one's `prev`, so both ends and any removal are O(1).
+/// The list knows only its first entry. The `prev` of the first entry is the last one, so access to both ends and any removal take
+/// O(1).
 pub(crate) struct List<T, L = ()> {
     head: Option<Handle<T>>,
     kind: PhantomData<fn() -> L>,
@@ -203,7 +205,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
         pool[self.head?].prev()
     }
 
-    /// Puts `handle` behind all others.
+    /// Adds `handle` at the end.
     pub(crate) fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         pool[handle].set_next(None);
         match self.head {
@@ -220,7 +222,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
         }
     }
 
-    /// Puts `handle` before all others.
+    /// Adds `handle` at the front.
     pub(crate) fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         match self.head {
             Some(head) => {
@@ -234,7 +236,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
         }
     }
 
-    /// Takes `handle`, which must be in this list, out of it; it stays in the pool.
+    /// Removes `handle`, which must be in this list; it stays in the pool.
     pub(crate) fn unlink(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         let (prev, next) = (pool[handle].prev(), pool[handle].next());
         pool[handle].set_prev(None);
@@ -244,7 +246,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
         } else if let Some(prev) = prev {
             pool[prev].set_next(next);
         }
-        // Whoever comes behind it, or the first entry if it was the last, now has its `prev`.
+        // The entry behind gets the `prev` of this one. If this was the last entry, the first entry gets it.
         if let Some(behind) = next.or(self.head) {
             pool[behind].set_prev(prev);
         }
@@ -256,7 +258,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
     }
 }
 
-// By hand, because deriving would ask `T` and `L` for the same trait.
+// Not derived, because a derived impl would require the same trait of `T` and `L`.
 impl<T, L> Clone for Fifo<T, L> {
     fn clone(&self) -> Self {
         *self
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_gives_up_any_entry() {
+    fn any_entry_can_be_removed_from_a_list() {
         with_slots(20, |slots| {
             let mut pool = Pool::<Item>::new(slots);
             let mut random = Random::new(3);

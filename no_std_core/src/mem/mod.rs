@@ -1,67 +1,66 @@
-//! Bounded memory: slots, pools, lists, indexes, timers and bytes. It knows no MQTT.
+//! Bounded memory: slots, pools, lists, indexes, timers and bytes. This module knows nothing of MQTT.
 //!
-//! Everything the broker remembers stands in a few tables whose size is decided once. Entries refer to
+//! Everything that the broker remembers is in a few tables whose size is decided once. Entries refer to
 //! each other by [`Handle`]s of four bytes, never by pointers, so that an entry may be in several lists
 //! and indexes at the same time: the links are fields of the entry (intrusive), and joining a list can't
 //! fail for want of memory.
 //!
 //! There are two kinds of memory, and everything here works the same on both:
 //!
-//! - **Borrowed**: `&'m mut [T]` handed in once, usually `'static`. Its length is the limit. This is all
-//!   there is without the feature `alloc`, and what a microcontroller uses.
-//! - **Owned** (feature `alloc`): a vector that grows as it is filled, up to a limit. Entries given back
-//!   are used again; a vector gives its memory back when it is large and no entry is left. What it grows by is claimed from a
-//!   [`MemoryCeiling`](crate::MemoryCeiling) where there is one, and a table that may not grow is full.
+//! - **Borrowed**: `&'m mut [T]` handed in once, usually `'static`. Its length is the limit. Without the
+//!   feature `alloc` this is the only kind; microcontrollers use it.
+//! - **Owned** (feature `alloc`): a vector that grows as it is filled, up to a limit. Places of removed
+//!   entries are used again; a vector does not shrink.
 //!
-//! [`Slots`] is that choice. Above it:
+//! [`Slots`] is a table of either kind. The other types are built on it:
 //!
 //! | type | what it is |
 //! |---|---|
-//! | [`Pool`] | a slab: insert gives a handle, remove gives the entry back, both in O(1) |
+//! | [`Pool`] | a slab: insert returns a handle, remove returns the entry, both in O(1) |
 //! | [`Fifo`], [`List`] | lists through a pool's entries, singly and doubly linked |
 //! | [`HashIndex`] | finds a pool's entries by a keyed hash |
-//! | [`Hasher`] | that keyed hash |
+//! | [`Hasher`] | the keyed hash of the index |
 //! | [`Bytes`] | everything that varies in size: level texts, names, payloads |
 //! | [`Timers`] | deadlines, the earliest first |
 //!
-//! Nothing here panics in a release build. No count here wraps around silently: what could is saturated or checked, and what is
-//! bounded by the number of places is asserted where debug assertions are on ([`one_more`], [`one_less`]).
+//! Nothing here panics in a release build. No count here wraps around silently: a count that could is saturated or checked. A count
+//! that is bounded by the number of places is asserted not to wrap, where debug assertions are on ([`one_more`], [`one_less`]).
 //!
 //! # Handles that went stale
 //!
-//! A handle must not be used when its entry is gone: another client's entry may stand in its place. Two things see to that.
+//! A handle must not be used when its entry is gone: another client's entry may have the same place. Two rules ensure this.
 //!
-//! **Whoever may keep a handle longer than its entry lives keeps a number beside it** that is never used again, and asks
-//! [`Pool::at`] for what stands in the place; the number in the entry decides, in release builds too:
+//! **A handle that may outlive its entry is kept together with a number** that no other entry ever has. Its user asks [`Pool::at`]
+//! for the entry that has the place now, and compares the number in the entry, in release builds too:
 //!
-//! | who keeps it | of what | number |
+//! | handle is kept by | of | number |
 //! |---|---|---|
-//! | [`ConnectionId`](crate::ConnectionId), in the shell and in all lists of connections that wait for siblings | connection | its generation |
-//! | a member of a group, as its own shard and a sibling know it; who waits for siblings' answers | Session | the Session's number |
-//! | a body on disk: requests for it, and the order in which bodies are evicted | message | its order, see `Message::name` |
-//! | a reply that waits for siblings | reply | the connection's generation; it is in the connection's queue until it is answered |
+//! | [`ConnectionId`](crate::ConnectionId), in the embedder and in all lists of connections that wait for other shards | connection | its generation |
+//! | a member of a group, on its own shard and on another; a publisher that waits for answers of other shards | Session | the Session's number |
+//! | a request for a body on disk; the order in which bodies are evicted | message | its sequence number, see `Message::name` |
+//! | a question to other shards on which a reply waits | reply | the connection's generation; the reply is in the connection's queue until the answer |
 //!
-//! **All others end with the entry.** Each of these handles stands in a place that the function which removes the entry clears,
-//! whatever the reason for its end:
+//! **All other handles end with the entry.** Each is kept in a field or list that is cleared by the function that removes the
+//! entry, whatever the reason for its end:
 //!
-//! | kept in | of what | cleared before the entry is removed, by |
+//! | handle is kept in | of | cleared before the entry is removed, by |
 //! |---|---|---|
-//! | a connection | its Session, timer, aliases, replies, the delivery half transmitted | `end_connection`, which ends or unbinds all of them |
+//! | a connection | its Session, timer, aliases, replies, the delivery that is partly transmitted | `end_connection`, which ends or unbinds all of them |
 //! | a Session | its connection, timer, Will, queue, deliveries in flight, receipts, replays, subscriptions | `end_session`, and `end_connection` for the connection |
-//! | a delivery | its message | nothing: the delivery holds the message, which goes when nobody does |
+//! | a delivery | its message | nothing: the delivery holds a reference to the message, which is removed with the last reference |
 //! | a delivery | the group it came through, further identifiers | `forget_left_groups`, when the Session leaves; `end_delivery` |
-//! | a connection | the delivery half transmitted | `forget_sending`; an acknowledgement before that is ignored (`is_half_sent`) |
-//! | the router | levels, subscriptions, groups, of each other | `unsubscribe`, which takes a subscription out of all its lists, and a group or level that nothing needs |
-//! | a timer | the connection or Session it is for | their ends, which cancel it |
-//! | an index or list | any entry | who removes the entry unlinks it first: an entry that is linked but removed is noticed at the next walk |
+//! | a connection | the delivery that is partly transmitted | `forget_sending`; an acknowledgement before that is ignored (`is_half_sent`) |
+//! | the router's entries | each other: levels, subscriptions, groups | `unsubscribe`, which removes a subscription from all its lists, and then a group or level that nothing needs |
+//! | a timer | its connection or Session | the end of the connection or Session, which cancels the timer |
+//! | an index or list | any entry | the function that removes the entry, which unlinks it first: a removed entry that is still linked is noticed at the next walk |
 //!
-//! This is tested and not only written: where debug assertions are on, thus in all tests, simulations and fuzzers, each place
-//! counts its entries and each handle has the count of its own (`handle.rs`, `link.rs`). To use a handle after its entry has gone
-//! stops the test with "another entry is there", whichever entry took the place. In a release build that would cost each
-//! access to an entry a comparison, 40 to 110 % more instructions in all; `--cfg goldcrest_check_handles` turns it on there.
+//! Tests check these rules: where debug assertions are on, thus in all tests, simulations and fuzzers, each place counts the entries
+//! that it had, and each handle has the count of its own entry (`handle.rs`, `link.rs`). A test that uses a handle after its entry
+//! is gone stops with "another entry is there", whichever entry has the place. In a release build each access to an entry would cost
+//! a comparison more, 40 to 110 % more instructions in all; there `--cfg goldcrest_check_handles` turns the check on.
 
-/// Says which fields of an entry are its links: `links!(Linked<ByPlace> for Subscription: place_next)`,
-/// `links!(DoublyLinked for Node: prev)` beside that, `links!(Chained for Node: hash, chain)`.
+/// Says which fields of an entry are its links. Examples: `links!(Linked<ByPlace> for Subscription: place_next)`, `links!(DoublyLinked for
+/// Node: prev)` in addition to `Linked`, `links!(Chained for Node: hash, chain)`.
 macro_rules! links {
     (Linked $(<$list:ty>)? for $entry:ty: $next:ident) => {
         impl $crate::mem::Linked $(<$list>)? for $entry {
@@ -140,20 +139,20 @@ pub use slots::Slots;
 pub use timers::{HeapSlot, TimerSlot};
 pub(crate) use timers::{Timer, TimerId, Timers};
 
-/// What a [`LazyBox`] holds while it takes no memory.
+/// A type for a [`LazyBox`].
 pub(crate) trait Initial: Copy + 'static {
-    /// The value that it begins with.
+    /// The value that a [`LazyBox`] has while it needs no memory.
     const INITIAL: &'static Self;
 }
 
-/// The number of entries once there is one more, or of levels of a topic: there are far fewer than a number counts.
+/// `count` plus one, for a number of entries or of levels of a topic: these are far fewer than a `u32` can count.
 #[inline(always)]
 pub(crate) const fn one_more(count: u32) -> u32 {
     debug_assert!(count < u32::MAX, "more than any pool or topic has");
     count.wrapping_add(1)
 }
 
-/// The number of entries once there is one less: who takes one away has seen it there.
+/// `count` minus one, for a number of entries of which one is removed, so it is not 0.
 #[inline(always)]
 pub(crate) const fn one_less(count: u32) -> u32 {
     debug_assert!(count > 0, "an entry less than none");

@@ -1,5 +1,5 @@
-//! What stands for owned memory where there is none (without the feature `alloc`): types that nobody can make, so that the
-//! compiler leaves out whatever is done with them. `heap` has the real ones.
+//! Replaces owned memory without the feature `alloc`: types without values, so that the compiler leaves out the code that
+//! uses them. [`heap`](super) has the real types.
 
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -7,10 +7,11 @@ use core::ops::{Deref, DerefMut};
 
 use super::{Handle, Initial};
 
-/// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
+/// Whether memory can be owned. A condition on this constant keeps code that only a server needs out of an image for a
+/// microcontroller.
 pub(crate) const OWNED: bool = false;
 
-/// Bytes that each blob in owned memory takes beside its own.
+/// How many bytes each blob in owned memory needs besides its own.
 pub(crate) const OWNED_BLOB: usize = 0;
 
 #[derive(Debug)]
@@ -124,7 +125,7 @@ impl OwnedBytes {
     }
 }
 
-/// Bytes that are shared beyond the memory of one broker.
+/// Bytes that several brokers share.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedBytes(Infallible);
 
@@ -136,7 +137,7 @@ impl Deref for SharedBytes {
     }
 }
 
-/// A value that is there only where memory can be owned: here it always is the default of its type.
+/// A value that exists only with the feature `alloc`: here it always is the default of its type.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnedOnly<T>(PhantomData<T>);
 
@@ -154,7 +155,7 @@ impl<T: Copy + Default> OwnedOnly<T> {
     pub(crate) fn set(&mut self, _: T) {}
 }
 
-/// A value that stands in place. With the feature `alloc` it is allocated only while it is not [`Initial::INITIAL`].
+/// A value that is kept in place. With the feature `alloc` it is allocated, and only while it is not [`Initial::INITIAL`].
 #[derive(Debug)]
 pub(crate) struct LazyBox<T>(T);
 
@@ -170,16 +171,17 @@ impl<T: Initial> LazyBox<T> {
         &mut self.0
     }
 
-    /// The same: the value always takes memory here.
+    /// The value, to be changed. Here it always has memory.
     pub(crate) fn allocated(&mut self) -> Option<&mut T> {
         Some(&mut self.0)
     }
 
-    /// The value is not needed any more.
+    /// Called when the value is not needed any more.
     pub(crate) fn free(&mut self) {}
 }
 
-/// Finds entries of a queue by a text: not here, where queues are short enough to be looked through.
+/// An index that finds entries of a queue by a text. There is none here, because the queues are short enough to be
+/// searched.
 #[derive(Debug)]
 pub(crate) struct QueueIndex<T>(PhantomData<T>);
 
@@ -201,7 +203,7 @@ impl<T> QueueIndex<T> {
     }
 }
 
-/// Where there is owned memory a vector; here a list that stays empty: what is pushed is not kept.
+/// With owned memory a vector; here a list that stays empty, so that pushed entries are not kept.
 #[derive(Debug)]
 pub(crate) struct GrowingList<T>(PhantomData<T>);
 
@@ -242,7 +244,7 @@ impl<T> DerefMut for GrowingList<T> {
 /// Nothing is kept in a list here, so no place is needed.
 pub(crate) fn reserve_an_eighth<T>(_: &mut GrowingList<T>) {}
 
-/// Where there is owned memory an ordered map; here one that stays empty.
+/// With owned memory an ordered map; here a map that stays empty.
 #[derive(Debug)]
 pub(crate) struct GrowingMap<K, V>(PhantomData<(K, V)>);
 

@@ -1,4 +1,4 @@
-//! A slab with a free list.
+//! A slab with a list of its free places.
 
 use core::ops::{Index, IndexMut};
 
@@ -10,28 +10,28 @@ use super::{Handle, OWNED, Slots, one_less, one_more};
 
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
-/// Indexing with a handle whose entry was removed is a bug of the caller. Where handles are checked it is an assertion, even if
-/// another entry stands in the place since; see [`mem`](super). Elsewhere it gives what stands there, or a spare entry that
-/// belongs to nobody.
+/// Indexing with a handle whose entry was removed is a bug of the caller. If handles are checked, an assertion fails, even if
+/// another entry has the place since; see [`mem`](super). Otherwise the result is the entry that has the place, or a spare entry
+/// that belongs to nobody.
 #[derive(Debug)]
 pub(crate) struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
-    /// What an impossible handle gives.
+    /// The entry for a handle beyond the pool.
     spare: T,
     free: FreeList,
-    /// Slots that were ever used: those from here on are not in `free`.
+    /// How many slots were ever used. The slots behind them are not in `free`.
     fresh: u32,
     len: u32,
 }
 
 impl<'m, T: Default> Pool<'m, T> {
-    /// An empty pool in `slots`, whatever they hold.
+    /// An empty pool in `slots`, whatever their contents are.
     pub(crate) fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
         let free = FreeList::of(&slots);
         Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
     }
 
-    /// Live entries.
+    /// The number of live entries.
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
@@ -41,10 +41,10 @@ impl<'m, T: Default> Pool<'m, T> {
         self.len == 0
     }
 
-    /// How many entries there may be.
+    /// The most entries that the pool can have.
     pub(crate) fn limit(&self) -> usize {
         let places = self.slots.limit();
-        // A slot has more than four bytes: there are never so many in an address space of 32 bits.
+        // A slot has more than four bytes, so an address space of 32 bits never has too many.
         if cfg!(target_pointer_width = "64") || CHECKED { places.min(MOST_PLACES) } else { places }
     }
 
@@ -99,21 +99,21 @@ impl<'m, T: Default> Pool<'m, T> {
         self.slots.is_in_share(holds)
     }
 
-    /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
+    /// Adds `value` to the pool. `None`, and `value` is dropped, if the pool is full.
     pub(crate) fn insert(&mut self, value: T) -> Option<Handle<T>> {
         let handle = self.take_place()?;
         self[handle] = value;
         Some(handle)
     }
 
-    /// Puts an empty entry into the pool, to be filled where it is: entries that are large are not copied. None if the pool is full.
+    /// Adds an empty entry to the pool, to be filled in place, so that large entries are not copied. `None` if the pool is full.
     pub(crate) fn insert_empty(&mut self) -> Option<Handle<T>> {
         let handle = self.take_place()?;
         self[handle] = T::default();
         Some(handle)
     }
 
-    /// Makes the entry in some free place live, whatever it is.
+    /// Makes a free place live, and keeps its value.
     fn take_place(&mut self) -> Option<Handle<T>> {
         let index = match self.free.take(&self.slots) {
             Some(index) => index,
@@ -122,7 +122,7 @@ impl<'m, T: Default> Pool<'m, T> {
         self.fill(index)
     }
 
-    /// The free place `index` has an entry from now on.
+    /// Makes the free place `index` live.
     fn fill(&mut self, index: usize) -> Option<Handle<T>> {
         let slot = self.slots.as_mut_slice().get_mut(index)?;
         slot.link = slot.link.with_entry();
@@ -130,8 +130,9 @@ impl<'m, T: Default> Pool<'m, T> {
         Some(Handle::new(index, slot.link.generation()))
     }
 
-    /// A place that was never used.
-    // A server takes a place that was used before much faster if this is not in the way; without `alloc` a call costs more flash.
+    /// Takes a place that was never used.
+    // For a server this function must not be inlined, because most places were used before. Without `alloc` a call would cost more
+    // flash.
     #[cfg_attr(feature = "alloc", inline(never))]
     fn fresh_place(&mut self) -> Option<usize> {
         let index = self.fresh as usize;
@@ -150,22 +151,22 @@ impl<'m, T: Default> Pool<'m, T> {
         self.free.grow_to(len) && self.slots.grow_to(len)
     }
 
-    /// Puts `value` into the place `index`, after a restart. None, and `value` dropped, if the place is taken or beyond the limit.
-    /// After the last one [`Pool::end_restoring`] is due.
+    /// After a restart: puts `value` into the place `index`. `None`, and `value` is dropped, if the place has an entry or is beyond
+    /// the limit. After the last call the caller has to call [`Pool::end_restoring`].
     pub(crate) fn restore(&mut self, index: usize, value: T) -> Option<Handle<T>> {
         let handle = self.claim(index)?;
         self[handle] = value;
         Some(handle)
     }
 
-    /// As [`Pool::restore`] of an empty entry, to be filled where it is.
+    /// As [`Pool::restore`], for an empty entry that is filled in place.
     pub(crate) fn restore_empty(&mut self, index: usize) -> Option<Handle<T>> {
         let handle = self.claim(index)?;
         self[handle] = T::default();
         Some(handle)
     }
 
-    /// Makes the entry in the place `index` live, whatever it is.
+    /// Makes the place `index` live, and keeps its value.
     fn claim(&mut self, index: usize) -> Option<Handle<T>> {
         if index >= self.limit() || self.at(index).is_some() {
             return None;
@@ -183,7 +184,7 @@ impl<'m, T: Default> Pool<'m, T> {
         self.fill(index)
     }
 
-    /// Finds all free places: the first ones are used first.
+    /// Finds all free places. The first ones are used first.
     pub(crate) fn end_restoring(&mut self) {
         self.free.clear();
         for index in (0..self.fresh as usize).rev() {
@@ -195,7 +196,7 @@ impl<'m, T: Default> Pool<'m, T> {
         }
     }
 
-    /// Takes an entry out.
+    /// Removes an entry, and returns it.
     pub(crate) fn remove(&mut self, handle: Handle<T>) -> T {
         let index = handle.index();
         let used = index < self.fresh as usize;
@@ -221,13 +222,13 @@ impl<'m, T: Default> Pool<'m, T> {
         }
     }
 
-    /// Slots in use or used before: every live entry's index is below it.
+    /// How many slots are used or were used before: the index of each live entry is below this number.
     pub(crate) fn slots(&self) -> usize {
         self.slots.as_slice().len()
     }
 
-    /// Whether `handle` refers to a live entry. A handle that outlived its entry is a bug even here, as the place may have
-    /// another entry: where handles are checked that is an assertion. Who knows an index asks [`Pool::at`].
+    /// Whether `handle` refers to a live entry. Even here it is a bug if the handle outlived its entry, because another entry may
+    /// have the place: if handles are checked, an assertion fails. For an index use [`Pool::at`].
     pub(crate) fn is_live(&self, handle: Handle<T>) -> bool {
         match self.link_of(handle.index()) {
             Some(link) => {
@@ -255,7 +256,7 @@ impl<'m, T: Default> Pool<'m, T> {
         self.iter_from(0)
     }
 
-    /// The live entries whose place is `from` or behind it.
+    /// The live entries with an index of at least `from`.
     pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
         used.filter(|(_, slot)| slot.link.is_live())
@@ -266,7 +267,7 @@ impl<'m, T: Default> Pool<'m, T> {
 /// A table that has had more entries than so many gives its memory back when it is empty.
 const KEPT_EMPTY: u32 = if cfg!(debug_assertions) { 512 } else { 16_384 };
 
-/// Where handles are checked, stops if `handle` was not made for the entry that stands in its place, whose link is `link`.
+/// If handles are checked, stops unless `handle` was made for the entry in its place, whose link is `link`.
 #[inline(always)]
 fn check<T>(handle: Handle<T>, link: SlotLink) {
     if CHECKED {
@@ -276,7 +277,7 @@ fn check<T>(handle: Handle<T>, link: SlotLink) {
     }
 }
 
-// There are some 700 places that index. A server wants each of them fast; without `alloc` each of them is to be small.
+// The code indexes pools in some 700 places. For a server each of them is to be fast; without `alloc` each is to be small.
 impl<T: Default> Index<Handle<T>> for Pool<'_, T> {
     type Output = T;
 
@@ -307,7 +308,7 @@ impl<T: Default> IndexMut<Handle<T>> for Pool<'_, T> {
             }
             None => {
                 debug_assert!(false, "there is no such place: {handle:?}");
-                // Without `alloc` it is the same code as that of `index`, which the linker then keeps once.
+                // Without `alloc` this is the same code as that of `index`, so the linker keeps it once.
                 if cfg!(feature = "alloc") {
                     self.spare = T::default();
                 }
@@ -331,7 +332,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut random = Random::new(1);
             for step in 0..20_000u32 {
-                // Phases that mostly fill alternate with phases that mostly empty.
+                // Phases that mostly insert alternate with phases that mostly remove.
                 let fill = if (step / 500) % 2 == 0 { 70 } else { 30 };
                 if random.below(100) < fill {
                     match pool.insert(step) {
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn in_borrowed_memory_the_place_given_back_last_is_used_first() {
+    fn in_borrowed_memory_the_place_freed_last_is_used_first() {
         let mut memory = [PoolSlot::default(); 4];
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         let handles = [1u32, 2, 3].map(|value| pool.insert(value).unwrap());
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_was_used_before_is_as_good_as_new() {
+    fn a_pool_works_in_memory_that_was_used_before() {
         let mut memory = [PoolSlot { value: 7u32, link: SlotLink::USED }; 3];
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         assert_eq!(pool.iter().count(), 0);
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn restored_entries_stand_in_their_places_and_leave_no_place_out() {
+    fn restored_entries_have_their_old_places_and_all_other_places_are_free() {
         with_slots(9, |slots| {
             let mut pool = Pool::new(slots);
             assert_eq!(pool.insert(1u32), Some(Handle::from_index(0)));
@@ -404,7 +405,7 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "removed an entry that is not there")]
-    fn what_was_removed_is_not_removed_again() {
+    fn removing_a_removed_entry_again_changes_nothing() {
         let mut memory = [PoolSlot::default(); 2];
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         let handle = pool.insert(5u8).unwrap();
@@ -423,7 +424,7 @@ mod tests {
         let _ = pool[handle];
     }
 
-    /// Another entry stands in the place of one that is gone: a handle that was kept by mistake must not read it.
+    /// Another entry has the place of a removed one: a handle that was kept by mistake must not read it.
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "another entry is there")]

@@ -1,4 +1,4 @@
-//! What the tests of this layer and the next share.
+//! Helpers for the tests of this layer and the next.
 
 use std::vec::Vec;
 
@@ -12,7 +12,7 @@ impl Initial for Large {
     const INITIAL: &Self = &Self([7; 8]);
 }
 
-/// Runs `test` on borrowed memory and, where there is such, on owned memory, both of `limit` entries.
+/// Runs `test` on borrowed memory and, with the feature `alloc`, on owned memory, each with room for `limit` entries.
 pub(crate) fn with_slots<T: Default + Clone>(limit: usize, mut test: impl FnMut(Slots<'_, T>)) {
     let mut memory = Vec::new();
     memory.resize_with(limit, T::default);

@@ -3,10 +3,10 @@
 use super::{Claim, Handle, OWNED, Pool, PoolSlot, Slots};
 use crate::time::Instant;
 
-/// Children of one place of the heap. Four of them lie in one cache line.
+/// The number of children of each place of the heap. Four children lie in one cache line.
 const ARITY: usize = 4;
 
-/// A timer that is armed. It is void once the timer was popped or cancelled.
+/// Refers to a timer that is set. It is not valid any more when the timer has fired or was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TimerId(Handle<()>);
 
@@ -16,25 +16,25 @@ impl TimerId {
     }
 }
 
-/// The memory of one timer: what it is for.
+/// The memory for the key of one timer.
 pub type TimerSlot<K> = PoolSlot<Timer<K>>;
 
 /// A timer in its pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timer<K> {
     key: K,
-    /// Where in the heap its deadline stands.
+    /// The index of its deadline in the heap.
     position: u32,
 }
 
 impl<K> Timer<K> {
-    /// What firmware fills its [`TimerSlot`]s with; `key` must be what `K::default()` gives.
+    /// The value of a [`TimerSlot`] in an array that firmware declares; `key` must equal `K::default()`.
     pub const fn vacant(key: K) -> Self {
         Self { key, position: 0 }
     }
 }
 
-/// The memory of one timer: when it is due.
+/// The memory for the deadline of one timer.
 #[derive(Clone, Copy, Debug)]
 pub struct HeapSlot {
     deadline: Instant,
@@ -43,7 +43,7 @@ pub struct HeapSlot {
 }
 
 impl HeapSlot {
-    /// A slot as firmware declares it.
+    /// The value of a slot in an array that firmware declares.
     pub const EMPTY: Self = Self { deadline: Instant::from_millis(0), timer: None };
 }
 
@@ -53,18 +53,18 @@ impl Default for HeapSlot {
     }
 }
 
-/// Timers, each with a key that says what it is for. Arming, rearming and cancelling cost O(log n).
+/// Timers, each with a key that says to what it belongs. Setting, changing and cancelling a timer take O(log n).
 ///
-/// Of timers that are due at the same moment any may come first.
+/// If several timers are due at the same moment, any of them may come first.
 #[derive(Debug)]
 pub(crate) struct Timers<'m, K> {
     timers: Pool<'m, Timer<K>>,
-    /// A heap: no deadline is earlier than its parent's. The first `timers.len()` places are in use.
+    /// A heap: no deadline is earlier than that of its parent. The first `timers.len()` places are in use.
     heap: Slots<'m, HeapSlot>,
 }
 
 impl<'m, K: Copy + Default> Timers<'m, K> {
-    /// No timers, in memory for as many as the smaller of both tables takes.
+    /// No timers, with memory for as many as fit in the smaller of both tables.
     pub(crate) fn new(timers: Slots<'m, TimerSlot<K>>, heap: Slots<'m, HeapSlot>) -> Self {
         Self { timers: Pool::new(timers), heap }
     }
@@ -74,7 +74,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         self.heap.reserve(len, claim) && self.timers.reserve(len, claim)
     }
 
-    /// Arms a timer that is due at `deadline`. None if there is no room.
+    /// Sets a timer that is due at `deadline`. `None` if there is no room.
     pub(crate) fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
         let position = self.timers.len();
         // Without its timer a Session would never end.
@@ -90,7 +90,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         Some(id)
     }
 
-    /// Changes when a timer is due.
+    /// Changes the deadline of a timer.
     pub(crate) fn rearm(&mut self, id: TimerId, deadline: Instant) {
         if self.timers.is_live(id.handle()) {
             let position = self.timers[id.handle()].position as usize;
@@ -98,7 +98,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         }
     }
 
-    /// Takes a timer away before it is due; gives its key.
+    /// Cancels a timer before it is due. Returns its key.
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<K> {
         if !self.timers.is_live(id.handle()) {
             return None;
@@ -114,7 +114,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         Some(timer.key)
     }
 
-    /// Takes the earliest timer that is due at `now`; gives its key.
+    /// Removes the earliest timer, if it is due at `now`. Returns its key.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
         if self.next()? > now {
             return None;
@@ -127,14 +127,14 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         (!self.timers.is_empty()).then(|| self.at(0).deadline)
     }
 
-    /// Puts `slot` where it belongs, given that what stands at `position` may be overwritten.
+    /// Puts `slot` where it belongs in the heap. The place `position` is free.
     fn settle(&mut self, position: usize, slot: HeapSlot) {
         let up = self.sift_up(position, slot.deadline);
         let place = if up == position { self.sift_down(position, slot.deadline) } else { up };
         self.put(place, slot);
     }
 
-    /// Moves parents later than `deadline` down; gives the place that became free.
+    /// Moves parents with a later deadline down. Returns the place that became free.
     fn sift_up(&mut self, mut place: usize, deadline: Instant) -> usize {
         while let Some(above) = place.checked_sub(1) {
             let parent = above / ARITY;
@@ -148,7 +148,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         place
     }
 
-    /// Moves children earlier than `deadline` up; gives the place that became free.
+    /// Moves children with an earlier deadline up. Returns the place that became free.
     fn sift_down(&mut self, mut place: usize, deadline: Instant) -> usize {
         loop {
             let first = place.saturating_mul(ARITY).saturating_add(1);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn timers_come_due_in_order_whatever_happens_to_them() {
+    fn timers_fire_in_order_after_any_changes() {
         with_slots(64, |slots| {
             let mut heap = [HeapSlot::EMPTY; 100];
             let mut timers = Timers::new(slots, Slots::borrowed(&mut heap));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_table_is_the_limit() {
+    fn the_smaller_table_limits_the_number_of_timers() {
         let mut heap = [HeapSlot::EMPTY; 1];
         with_slots(3, |slots| {
             let mut timers = Timers::new(slots, Slots::borrowed(&mut heap));

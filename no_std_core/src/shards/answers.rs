@@ -1,4 +1,4 @@
-//! A publisher waits for what siblings say about its message: whether any of them keeps it.
+//! A publisher waits for the answers of other shards about its message: whether any of them keeps it.
 
 use crate::codec::AckKind;
 use crate::engine::Engine;
@@ -12,7 +12,7 @@ use crate::shards::forward::Content;
 use crate::shards::questions::{Asker, QuestionId};
 
 impl Engine<'_> {
-    /// Answers a sibling what became of its message. The answer joins those that the sibling is about to get.
+    /// Tells the shard `to` the fate of its message. The answer is sent together with others for that shard.
     pub(super) fn answer(&mut self, to: u16, fate: Fate) {
         match self.shards.links.last_to(to) {
             Some(Content::Answers { fate: same, count }) if *same == fate => *count = one_more(*count),
@@ -20,7 +20,8 @@ impl Engine<'_> {
         }
     }
 
-    /// A message was handed out, and this is what became of it here. Whether what siblings answer counts too.
+    /// A message was routed, and `fate` is its fate on this shard. Returns whether the answers of other shards count
+    /// too.
     pub(super) fn await_answers(
         &mut self,
         handle: Handle<Connection>,
@@ -36,7 +37,7 @@ impl Engine<'_> {
         counts
     }
 
-    /// A sibling tells what became of so many messages.
+    /// The shard `by` tells the fate of the next `count` messages of this shard.
     pub(super) fn take_answers(&mut self, by: u16, fate: Fate, count: u32) {
         for _ in 0..count {
             if let Some((asker, fate)) = self.shards.questions.answer(by, fate) {
@@ -45,8 +46,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The Session in this place, if it is the one with this number: a handle that was kept may have outlived its
-    /// Session.
+    /// The Session in this slot, if it has this number: a stored handle may have outlived its Session.
     pub(crate) fn session_with_number(&self, session: Handle<Session>, number: u32) -> Option<Handle<Session>> {
         let session = self.sessions.at(session.index())?;
         (self.sessions[session].shards.number() == number).then_some(session)
@@ -68,7 +68,7 @@ impl Engine<'_> {
                 self.messages.journal.mark(Kind::Receipt, receipt.index());
             }
         }
-        // What a connection is owed is given up only when it is told nothing more at all.
+        // The replies of a connection are given up only when the connection gets no more packets at all.
         let connection = self.find(connection).filter(|connection| !self.connections[*connection].owed.is_empty());
         let owed = reply.and_then(|reply| self.owed.at(reply.index()));
         if let (Some(connection), Some(reply)) = (connection, owed) {
@@ -81,7 +81,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The reply that was just queued waits for the answers to a question.
+    /// Makes the reply that was just queued wait for the answers to a question.
     pub(super) fn hold_reply(&mut self, handle: Handle<Connection>, question: QuestionId) {
         if !self.connections[handle].version.is_v5() {
             return;

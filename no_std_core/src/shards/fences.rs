@@ -1,4 +1,4 @@
-//! Fences: a connection waits until all siblings have taken what was sent to them before.
+//! Fences: a connection waits until all other shards have handled what was sent to them before.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -17,33 +17,34 @@ use crate::shards::links::ShardLinks;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// Fences that were asked for, and answers that are owed.
+/// Fences and probes of this shard, and answers that it owes other shards.
 #[derive(Debug)]
 pub(super) struct Fences {
-    /// Counts fences; the last one that was asked for.
+    /// The number of the last fence that this shard has sent.
     last: u64,
-    /// Connections that wait for a fence, in its order.
+    /// Connections that wait for a fence, by the number of the fence.
     waiting: VecDeque<(u64, ConnectionId)>,
-    /// Counts probes; the last one that was sent.
+    /// The number of the last probe that this shard has sent.
     probe: u64,
-    /// Answers that wait until a probe of ours was answered: to whom, which fence, and the probe.
+    /// Answers that wait until a probe of this shard was answered: the shard to be answered, the number of its fence, and that of the
+    /// probe.
     held: VecDeque<(u16, u64, u64)>,
     siblings: Vec<Answered>,
 }
 
-/// What one sibling has answered.
+/// What another shard has answered.
 #[derive(Clone, Copy, Debug, Default)]
 struct Answered {
-    /// The last fence it has passed.
+    /// The number of the last fence that it has passed.
     passed: u64,
-    /// The last probe it has answered.
+    /// The number of the last probe that it has answered.
     probed: u64,
 }
 
 impl Fences {
     pub(super) fn new(shard: Shard) -> Self {
         let mut siblings = alloc::vec![Answered::default(); shard.siblings() as usize];
-        // No fence waits for an answer of our own shard.
+        // This shard sends itself no fence, so it counts as having passed all.
         if let Some(own) = siblings.get_mut(usize::from(shard.index)) {
             *own = Answered { passed: u64::MAX, probed: u64::MAX };
         }
@@ -57,7 +58,7 @@ impl Fences {
         self.last.saturating_add(1)
     }
 
-    /// Asks all siblings to answer when they have taken what was sent so far.
+    /// Asks all other shards to answer when they have handled what was sent so far. Returns the number of the fence.
     pub(super) fn raise(&mut self, links: &mut ShardLinks) -> u64 {
         self.last = self.next();
         let fence = self.last;
@@ -77,12 +78,12 @@ impl Fences {
         self.waiting.get(first).filter(|(waited_for, _)| *waited_for == fence).map(|(_, id)| *id)
     }
 
-    /// Whether all siblings have passed a fence.
+    /// Whether all other shards have passed a fence.
     pub(super) fn has_passed(&self, fence: u64) -> bool {
         self.siblings.iter().all(|sibling| sibling.passed >= fence)
     }
 
-    /// A sibling passed a fence; gives the connections that waited for it.
+    /// The shard `by` has passed a fence. Returns the connections that waited for it.
     pub(super) fn passed(&mut self, by: u16, fence: u64) -> Vec<ConnectionId> {
         if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
             sibling.passed = sibling.passed.max(fence);
@@ -98,7 +99,7 @@ impl Fences {
         done
     }
 
-    /// Sends a probe to all siblings. Fences of others are answered only after all have answered the probe.
+    /// Sends a probe to all other shards. Their fences are answered only after all of them have answered the probe.
     pub(super) fn raise_probe(&mut self, links: &mut ShardLinks) {
         self.probe = self.probe.saturating_add(1);
         let probe = self.probe;
@@ -107,7 +108,7 @@ impl Fences {
         }
     }
 
-    /// A sibling answered a probe.
+    /// The shard `by` has answered a probe.
     pub(super) fn probed(&mut self, links: &mut ShardLinks, by: u16, probe: u64) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
             sibling.probed = sibling.probed.max(probe);
@@ -121,7 +122,7 @@ impl Fences {
         }
     }
 
-    /// Answers a fence: at once, or when our last probe was answered.
+    /// Answers the fence of another shard: at once, or when the last probe of this shard was answered.
     pub(super) fn answer(&mut self, links: &mut ShardLinks, from: u16, fence: u64) {
         if self.held.is_empty() && self.all_probed(self.probe) {
             links.send(from, Content::Passed(fence));
@@ -136,8 +137,8 @@ impl Fences {
 }
 
 impl Engine<'_> {
-    /// Whether all siblings have heard of the first `count` filters of a SUBSCRIBE. If not they are told, and the connection is woken
-    /// when they have.
+    /// Whether all other shards know the first `count` filters of a SUBSCRIBE. If not, they are told, and the connection is woken when they
+    /// know them.
     pub(super) fn promise_filters(
         &mut self,
         now: Instant,
@@ -165,7 +166,7 @@ impl Engine<'_> {
                 options = as_bridge(text, options);
             }
             if self.owner_of(filter).is_some() {
-                // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
+                // The home shard of the group must know the member before SUBACK is sent. Handling the SUBSCRIBE once more changes nothing.
                 self.subscribe(now, session, text, options, identifier);
             } else {
                 self.shards.promises.add(generation, filter.proper());
@@ -176,7 +177,7 @@ impl Engine<'_> {
         false
     }
 
-    /// Has the connection wait until all siblings have taken what was sent to them so far.
+    /// Makes the connection wait until all other shards have handled what was sent to them so far.
     pub(super) fn wait_for_siblings(&mut self, handle: Handle<Connection>) {
         let fence = self.shards.fences.raise(&mut self.shards.links);
         self.connections[handle].shards.fence = fence;
@@ -184,7 +185,7 @@ impl Engine<'_> {
         self.shards.fences.wait_for(fence, id);
     }
 
-    /// Whether the fence that the connection waits for was passed by all; `None` if it waits for none.
+    /// Whether all other shards have passed the fence for which the connection waits; `None` if it waits for none.
     pub(super) fn pass_fence(&mut self, handle: Handle<Connection>) -> Option<bool> {
         let fence = self.connections[handle].shards.fence;
         if fence == 0 {
@@ -197,8 +198,8 @@ impl Engine<'_> {
         Some(passed)
     }
 
-    /// Whether the owners of groups that the first `count` filters of an UNSUBSCRIBE leave have heard of it: behind UNSUBACK they send nothing more
-    /// `[MQTT-3.10.4-2]`. If not they are told, and the connection is woken when they have.
+    /// The first `count` filters of an UNSUBSCRIBE may leave groups whose home is another shard. Returns whether these shards know: behind
+    /// UNSUBACK they must send no more messages `[MQTT-3.10.4-2]`. If not, they are told, and the connection is woken when they know.
     pub(super) fn leave_groups(
         &mut self,
         handle: Handle<Connection>,
@@ -228,7 +229,7 @@ impl Engine<'_> {
         !waits
     }
 
-    /// A sibling has passed a fence: those that waited for it go on.
+    /// The shard `by` has passed a fence: wakes the connections that waited for it.
     pub(super) fn take_fence_passed(&mut self, now: Instant, by: u16, fence: u64) {
         let waiting = self.shards.fences.passed(by, fence);
         self.end_greeting_if_passed(now, &waiting);

@@ -1,4 +1,4 @@
-//! What sibling brokers hand each other.
+//! What the shards of a gateway send each other.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,12 +15,12 @@ use crate::mem::{Handle, SharedBytes};
 use crate::shards::exact_filters::ExactFilters;
 use crate::time::Instant;
 
-/// Something for a sibling broker. All siblings' [`Instant`]s count from the same origin.
+/// One thing that a shard sends to another shard. The [`Instant`]s of all shards count from the same origin.
 #[derive(Debug)]
 pub struct Forward(pub(crate) Content);
 
 impl Forward {
-    /// Messages to one sibling that it has not confirmed. Beyond them publishers wait.
+    /// The most messages to another shard that it has not confirmed. Beyond this number publishers wait.
     pub const MAX_IN_TRANSIT: u32 = 8192;
 
     /// Bytes that a broker keeps for each Topic Filter without wildcards that has subscribers on a sibling. One with wildcards
@@ -30,28 +30,29 @@ impl Forward {
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// A message for the sibling's own subscribers; retained there too if it has RETAIN.
+    /// A message for the receiver's own subscribers. If it has RETAIN, it is retained there too.
     Message(SharedMessage),
-    /// So many messages were taken. Memory of bodies that ended at the receiver comes along: otherwise, where messages go
-    /// in one direction alone, their sender would ask the allocator for each.
+    /// The sender has handled so many messages. It also gives back the memory of bodies that it does not need any more. Otherwise, if
+    /// messages go in one direction alone, their sender would have to ask the allocator for each body.
     Confirmed {
         count: u32,
         spares: SpareBuffers,
     },
-    /// What became of the next so many messages that the sender was asked about.
+    /// The fate of the next `count` messages about which the receiver has asked.
     Answers {
         fate: Fate,
         count: u32,
     },
-    /// All recorded messages up to this place are safe with the sender.
+    /// All recorded messages up to this sequence number are safe on the sender's shard.
     Safe(u64),
-    /// The sender has subscribers to this filter, or has none any more, however often it said so; `durable` if messages for them are recorded.
+    /// The sender has subscribers to this filter, or has none any more; it may say so several times. `durable` says whether messages for
+    /// them are recorded.
     Interest {
         filter: Box<str>,
         wanted: bool,
         durable: bool,
     },
-    /// Have your subscribers room for such a message? Answered with [`Content::NoRoom`] or not at all.
+    /// Asks whether the receiver's subscribers have room for such a message. The answer is [`Content::NoRoom`], or none.
     Room {
         topic: Box<str>,
         cost: u32,
@@ -61,19 +62,19 @@ pub(crate) enum Content {
     NoRoom {
         fence: u64,
     },
-    /// Answer when everything before this was taken, and when all siblings that must hear of it have heard.
+    /// Asks for an answer when everything before this was handled, and when all other shards that must know about it do.
     Fence(u64),
     Passed(u64),
-    /// As [`Content::Fence`], but answered at once: so no two siblings wait for each other.
+    /// As [`Content::Fence`], but answered at once, so that no two shards wait for each other.
     Probe(u64),
     Probed(u64),
-    /// Whatever the receiver retains from now on is newer than `stamp`. Answered behind all messages that it has for us.
+    /// From now on the receiver gives retained messages stamps above `stamp`. It answers behind all messages that it has for the sender.
     Round {
         round: u64,
         stamp: u64,
     },
     RoundDone(u64),
-    /// A Session of the sender joined a group that the receiver owns.
+    /// A Session of the sender has joined a group whose home is the receiver.
     Join {
         filter: Box<str>,
         member: Member,
@@ -81,25 +82,25 @@ pub(crate) enum Content {
         qos: QoS,
         retain_as_published: bool,
         identifier: u32,
-        /// The Session survives a restart.
+        /// Whether the Session survives a restart.
         durable: bool,
     },
     Leave {
         filter: Box<str>,
         member: Member,
     },
-    /// A member connected or disconnected.
+    /// A member of a group has connected or disconnected.
     Presence {
         member: Member,
         online: bool,
     },
-    /// The queue of a member is full, and one message is on its way back; or it is empty again.
+    /// The queue of a member is full, and one message is on its way back; or the queue is empty again.
     Full {
         member: Member,
         is_full: bool,
     },
-    /// A message for one member of a group that the sender owns. After a restart the sender does not know any more
-    /// which member it was for.
+    /// A message for one member of a group whose home is the sender. After a restart the sender does not know any more for which member it
+    /// was.
     Deliver {
         member: Option<Member>,
         group: Arc<str>,
@@ -108,7 +109,7 @@ pub(crate) enum Content {
         retain: bool,
         identifier: u32,
     },
-    /// A message that the member could not be given: for another member of this group.
+    /// A message that the member could not receive, for another member of this group.
     Returned {
         group: Arc<str>,
         message: SharedMessage,
@@ -120,18 +121,18 @@ pub(crate) enum Content {
     },
 }
 
-/// A member of a group of a shared subscription, as the sibling on which it lives knows it.
+/// A member of the group of a shared subscription, as its own home shard knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Member {
-    /// The Session's number, which is never used again.
+    /// The Session's number, which no other Session of that shard ever has.
     pub(crate) number: u32,
     pub(crate) session: Handle<Session>,
-    /// Its subscription there.
+    /// The subscription of the member on that shard.
     pub(crate) subscription: Handle<Subscription>,
 }
 
-/// A message as siblings hand it to each other: the body is shared, not copied. As small as it can be, since each is moved a
-/// few times on its way: it fills one line of the caches.
+/// A message that shards send each other. Its body is shared, not copied. It is as small as possible, because it is moved several times on
+/// its way: it fills one cache line.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedMessage {
     body: SharedBytes,
@@ -140,10 +141,10 @@ pub(crate) struct SharedMessage {
     pub(crate) qos: QoS,
     flags: u8,
     expires: Instant,
-    /// What orders retained messages. For a message to one group alone: its place among all messages of the group's owner, by which it finds
-    /// its place in the group's queue if it comes back.
+    /// The stamp that orders retained messages. In a message to one group alone: the sequence number that it has on the home shard of the
+    /// group, and by which it finds its place in the group's queue if it comes back.
     pub(crate) stamp: u64,
-    /// Its place among those that the sender has recorded; 0 if it is not recorded.
+    /// The sequence number among the messages that the sender has recorded for the receiver; 0 if it is not recorded.
     pub(crate) sequence: u64,
     pub(crate) publisher_key: u32,
 }
@@ -161,7 +162,7 @@ impl Content {
         size_of::<[Forward; 3]>().saturating_add(text).saturating_add(body)
     }
 
-    /// The message that is on its way with it.
+    /// The message in this forward, if it has one.
     pub(crate) fn message(&self) -> Option<&SharedMessage> {
         match self {
             Self::Message(message) | Self::Deliver { message, .. } | Self::Returned { message, .. } => Some(message),
@@ -170,7 +171,7 @@ impl Content {
     }
 }
 
-/// In [`SharedMessage::flags`], beside [`Message::RETAIN`].
+/// A bit of [`SharedMessage::flags`], beside [`Message::RETAIN`]: the sender asks for the message's fate.
 const ASKS: u8 = 2;
 
 impl SharedMessage {
@@ -188,22 +189,22 @@ impl SharedMessage {
         (Message { properties_len, topic_len, qos, flags, expires, shards, ..Message::EMPTY }, body)
     }
 
-    /// The same with another [`stamp`](Self::stamp).
+    /// The same message with another [`stamp`](Self::stamp).
     pub(crate) fn stamped(self, stamp: u64) -> Self {
         Self { stamp, ..self }
     }
 
-    /// The same at this place among the messages that are recorded.
+    /// The same message with this sequence number.
     pub(crate) fn at(self, sequence: u64) -> Self {
         Self { sequence, ..self }
     }
 
-    /// The same, and the sender asks what becomes of it.
+    /// The same message, with or without a question for its fate.
     pub(crate) fn asking(self, asks: bool) -> Self {
         Self { flags: if asks { self.flags | ASKS } else { self.flags }, ..self }
     }
 
-    /// Whether the sender asks what becomes of it.
+    /// Whether the sender asks for the message's fate.
     pub(crate) fn asks(&self) -> bool {
         self.flags & ASKS != 0
     }
@@ -216,7 +217,7 @@ impl SharedMessage {
         self.body.len()
     }
 
-    /// The message as one that is lost.
+    /// The message, to be reported as lost.
     pub(super) fn as_dropped(&self) -> LostMessage<'_> {
         core::str::from_utf8(self.topic()).map_or(LostMessage::Unknown, LostMessage::Topic)
     }

@@ -1,6 +1,6 @@
-//! After a restart siblings tell each other of their restored subscriptions, of members of groups first. Until all have answered a fence
-//! behind that, a broker takes nothing from clients, sets messages of siblings aside and lets no timer come: nobody is told that
-//! nobody subscribed.
+//! After a restart the shards tell each other of their restored subscriptions; members of groups come first. Until all shards have
+//! answered a fence behind that, a shard reads nothing from clients, sets messages of other shards aside and lets no timer fire. So no
+//! client is told that there are no subscribers.
 
 use alloc::collections::VecDeque;
 
@@ -12,12 +12,12 @@ use crate::shards::groups_elsewhere::as_subscribed;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// How far the greeting is.
+/// The progress of the greeting.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    /// The fence behind which all siblings have told of their subscribers; 0: all have told.
+    /// The number of the fence behind which all other shards have told their subscribers; 0: all have told them.
     fence: u64,
-    /// Messages that came before all siblings had told: it is not known yet who is to get them.
+    /// Messages that came before all other shards had told their subscribers: it is not known yet who is to get them.
     early: VecDeque<(u16, Forward)>,
 }
 
@@ -27,14 +27,14 @@ impl Greeting {
         self.fence != 0
     }
 
-    /// Keeps what a sibling handed over until it is known who is to get it.
+    /// Keeps a forward of another shard until it is known who is to get it.
     pub(super) fn set_aside(&mut self, from: u16, forward: Forward) {
         self.early.push_back((from, forward));
     }
 }
 
 impl Engine<'_> {
-    /// After a restart: siblings hear what was on its way to them, and of our subscribers.
+    /// After a restart: sends other shards the messages that were on their way to them, and tells them the subscribers here.
     pub(super) fn greet(&mut self) {
         for slot in self.shards.transits.end_restoring() {
             self.send_transit_again(slot as usize);
@@ -56,7 +56,7 @@ impl Engine<'_> {
                 self.tell_interest(filter, true, is_durable);
             }
         }
-        // Siblings answer the fence when they have heard of all members of their groups: then they have told of these too.
+        // The other shards answer the fence when they know all members of their groups, and have told the shards of these too.
         self.shards.fences.raise_probe(&mut self.shards.links);
         self.shards.greeting.fence = self.shards.fences.raise(&mut self.shards.links);
         self.shards.removals.begin_round(&mut self.shards.links);
@@ -78,7 +78,7 @@ impl Engine<'_> {
         self.shards.links.send(to, content);
     }
 
-    /// Has a connection wait until the greeting is over.
+    /// Makes a connection wait until the greeting is over.
     pub(super) fn wait_for_greeting(&mut self, handle: Handle<Connection>) -> bool {
         let greeting = self.shards.greeting.fence;
         if self.connections[handle].shards.fence == 0 {
@@ -89,7 +89,7 @@ impl Engine<'_> {
         true
     }
 
-    /// A sibling has passed a fence, and these connections waited for it: it may have been the last one that had not told of its
+    /// Another shard has passed a fence, for which these connections waited. It may have been the last shard that had not told its
     /// restored subscribers.
     pub(super) fn end_greeting_if_passed(&mut self, now: Instant, waiting: &[ConnectionId]) {
         if self.shards.greeting.is_going_on() && self.shards.fences.has_passed(self.shards.greeting.fence) {
@@ -97,7 +97,7 @@ impl Engine<'_> {
         }
     }
 
-    /// All siblings have told of their restored subscribers.
+    /// All other shards have told their restored subscribers.
     fn end_greeting(&mut self, now: Instant, waiting: &[ConnectionId]) {
         self.shards.greeting.fence = 0;
         for id in waiting {

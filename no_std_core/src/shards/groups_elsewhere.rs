@@ -1,7 +1,7 @@
-//! Shared subscriptions whose group a sibling owns, with members here.
+//! Shared subscriptions with members here whose group has its home on another shard.
 //!
-//! The home shard of a group's filter owns the group. Where members live, their subscription is kept under a filter that no topic
-//! matches.
+//! The home of a group is the home shard of its filter. On the home shard of a member, its subscription is stored under a filter that no
+//! topic matches.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -23,13 +23,13 @@ use crate::shards::links::ShardLinks;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. In a Topic Name or Topic
-/// Filter a level with a `#` is `#` alone, so no level is equal to this one.
+/// Stands for `$share` in the filter under which a subscription to such a group is stored. In a Topic Name or Topic Filter a level with a
+/// `#` is `#` alone, so no level equals this text.
 const FOREIGN: &str = "#share";
 
 const SHARE: &str = "$share";
 
-/// Turns a filter as it is kept back into what the client wrote.
+/// Turns a stored filter back into the text that the client wrote.
 pub(super) fn write_as_share(filter: &mut [u8]) {
     if filter.starts_with(FOREIGN.as_bytes())
         && let Some(head) = filter.get_mut(..SHARE.len())
@@ -38,30 +38,30 @@ pub(super) fn write_as_share(filter: &mut [u8]) {
     }
 }
 
-/// What the client wrote, of a filter that is kept in this form; `None` for all other filters.
+/// The text that the client wrote, if `kept` is the stored filter of such a subscription; `None` for all other filters.
 pub(super) fn as_subscribed(kept: &str) -> Option<String> {
     Some([SHARE, kept.strip_prefix(FOREIGN)?].concat())
 }
 
-/// The groups that Sessions here are members of.
+/// The groups on other shards in which Sessions here are members.
 #[derive(Debug, Default)]
 pub(super) struct GroupsElsewhere {
-    /// Sessions made so far.
+    /// How many Sessions were made so far.
     session_numbers: u32,
-    /// The groups of subscriptions here.
+    /// The group of each such subscription.
     joined: BTreeMap<Handle<Subscription>, GroupElsewhere>,
 }
 
-/// A group that a sibling owns.
+/// A group whose home is another shard.
 #[derive(Clone, Debug)]
 struct GroupElsewhere {
     owner: u16,
-    /// The shared subscription's filter.
+    /// The filter of the shared subscription.
     filter: Arc<str>,
 }
 
-/// Tells the owner of a group that a member has acknowledged one more message. The number joins those that the owner is
-/// about to be told.
+/// Tells the home shard of a group that a member has acknowledged one more message. If the last forward to that shard says the same of the
+/// member, its count is raised.
 fn tell_settled(links: &mut ShardLinks, owner: u16, member: Member) {
     match links.last_to(owner) {
         Some(Content::Settled { member: same, count }) if *same == member => *count = one_more(*count),
@@ -79,14 +79,14 @@ impl Engine<'_> {
         }
     }
 
-    /// The sibling that owns the group of a shared subscription; `None` for other filters, and if we own it.
+    /// The home shard of the group of a shared subscription; `None` for other filters, and if it is this shard.
     pub(super) fn owner_of(&self, filter: TopicFilter<'_>) -> Option<u16> {
         filter.share_name()?;
         let owner = Shard::home_of(filter.as_str().as_bytes(), self.config.shard.count);
         (owner != self.config.shard.index).then_some(owner)
     }
 
-    /// The filter under which a subscription to a sibling's group is kept here.
+    /// The filter under which a subscription to a group on another shard is stored here.
     pub(super) fn foreign_filter(&self, filter: TopicFilter<'_>) -> Option<Box<str>> {
         self.owner_of(filter)?;
         let behind = filter.as_str().strip_prefix(SHARE)?;
@@ -109,7 +109,7 @@ impl Engine<'_> {
         Member { number: self.sessions[session].shards.number(), session, subscription }
     }
 
-    /// A Session has subscribed to a group that a sibling owns.
+    /// A Session has subscribed to a group whose home is another shard.
     pub(super) fn join_foreign(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
         if !subscribed.replaced {
             self.count_foreign_group(session, 1);
@@ -117,7 +117,7 @@ impl Engine<'_> {
         self.join(session, filter.as_str(), subscribed.handle);
     }
 
-    /// Makes a Session a member of a sibling's group.
+    /// Makes a Session a member of a group whose home is another shard.
     pub(super) fn join(&mut self, session: Handle<Session>, filter: &str, subscription: Handle<Subscription>) {
         let Some(owner) = TopicFilter::new(filter).ok().and_then(|filter| self.owner_of(filter)) else { return };
         self.shards.groups.joined.insert(subscription, GroupElsewhere { owner, filter: filter.into() });
@@ -136,7 +136,7 @@ impl Engine<'_> {
         self.shards.links.send(owner, content);
     }
 
-    /// A Session's membership of a sibling's group has ended.
+    /// A Session has left a group whose home is another shard.
     pub(super) fn leave_foreign(
         &mut self,
         session: Handle<Session>,
@@ -151,7 +151,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells the owners of a Session's groups that it came or went.
+    /// Tells the home shards of a Session's groups that its client has connected or disconnected.
     pub(super) fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
         self.set_told_full(session, false);
         self.tell_owners(session, |member| Content::Presence { member, online });
@@ -169,8 +169,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A message for one of our Sessions, from the owner of its group. If the Session can't be given the message, it
-    /// goes back.
+    /// The home shard of a group sends a message for a Session here. If the Session can't receive the message, it goes back.
     pub(super) fn take_delivery(
         &mut self,
         now: Instant,
@@ -209,19 +208,19 @@ impl Engine<'_> {
         self.messages.release(message);
     }
 
-    /// The subscription through which a member gets what a sibling's group has given it; `None` once it has left the group. In the place of that
-    /// subscription another one may stand then, of the same Session or of another.
+    /// The subscription through which a member gets a message of a group on another shard; `None` once the member has left the group. Its
+    /// handle may then name another subscription, of the same Session or of another.
     fn subscription_to(&self, group: &str, member: Member) -> Option<Handle<Subscription>> {
         let (subscription, joined) = self.shards.groups.joined.get_key_value(&member.subscription)?;
         let is_it = *joined.filter == *group && self.router.holds(*subscription, self.subscriber_of(member.session));
         is_it.then_some(*subscription)
     }
 
-    /// Whether a message that a sibling's group gives a connected member goes back, because the member's queue is full. A message that
-    /// an empty queue has no room for is lost instead, as it would be in any queue.
+    /// Whether a message of a group on another shard goes back, because the queue of its connected member is full. If the message has no
+    /// room in an empty queue, it is lost instead, as it would be in any queue.
     ///
-    /// Messages that are on the way while the member gets room again may overtake those that go back: a shared subscription promises no
-    /// order, and its owner gives nothing more as soon as it knows.
+    /// Messages that are on their way while the member gets room again may overtake those that go back. A shared subscription promises no
+    /// order, and the home shard of the group sends no more messages as soon as it knows.
     fn is_full_for_group(
         &self,
         session: Handle<Session>,
@@ -237,7 +236,7 @@ impl Engine<'_> {
             && !entry.has_room(self.queue_limits(), cost)
     }
 
-    /// A Session has nothing queued any more: the siblings hear of it that were told of its full queue.
+    /// The queue of a Session has become empty: tells the shards that were told that it was full.
     #[inline]
     pub(super) fn tell_room(&mut self, session: Handle<Session>) {
         if self.sessions[session].shards.here().is_some_and(|local| local.is_told_full) {
@@ -246,7 +245,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A message that a Session was given through a sibling's group is for another member.
+    /// Another member is to get a message that a Session got from a group on another shard.
     pub(super) fn return_to_owner(
         &mut self,
         session: Handle<Session>,
@@ -266,8 +265,8 @@ impl Engine<'_> {
         self.send_message(owner, sequence, Content::Returned { group, message: shared.at(sequence) });
     }
 
-    /// A delivery through this subscription is over: the owner of its group counts how many messages its members have
-    /// not acknowledged.
+    /// A delivery through this subscription has ended. Tells the home shard of its group, which counts the messages that members have not
+    /// acknowledged.
     pub(super) fn settle(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
         let member = self.member(session, subscription);
         if let Some(GroupElsewhere { owner, .. }) = self.shards.groups.joined.get(&subscription) {

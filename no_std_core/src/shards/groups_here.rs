@@ -1,5 +1,5 @@
-//! Shared subscriptions whose group we own, with members on siblings: such members stand in the group as remote
-//! Sessions.
+//! Shared subscriptions whose group has its home here, with members on other shards. In the group such a member is a
+//! remote Session.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -21,21 +21,21 @@ use crate::shards::home::{Home, Remote};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// How a member that lives on a sibling is subscribed.
+/// The subscription of a member whose home is another shard.
 #[derive(Clone, Debug)]
 struct Membership {
-    /// Its subscription on the sibling.
+    /// The handle of the subscription on that shard.
     there: Handle<Subscription>,
-    /// The shared subscription's filter.
+    /// The filter of the shared subscription.
     group: Arc<str>,
 }
 
-/// Members of our groups that live on siblings.
+/// Members of groups here whose home is another shard.
 #[derive(Debug, Default)]
 pub(super) struct MembersElsewhere {
-    /// The Sessions by shard and number.
+    /// The Sessions by home shard and Session number.
     sessions: BTreeMap<(u16, u32), Handle<Session>>,
-    /// The memberships by their subscriptions here.
+    /// The memberships by the handles of their subscriptions here.
     memberships: BTreeMap<Handle<Subscription>, Membership>,
 }
 
@@ -45,7 +45,7 @@ impl MembersElsewhere {
         (self.sessions.len(), self.memberships.len())
     }
 
-    /// A subscription has ended, of a member on a sibling or of any other Session.
+    /// A subscription has ended, of such a member or of any other Session.
     pub(super) fn forget(&mut self, subscription: Handle<Subscription>) {
         self.memberships.remove(&subscription);
     }
@@ -92,7 +92,7 @@ impl Engine<'_> {
         self.member_came(now, session);
     }
 
-    /// A member leaves a group.
+    /// A member has left a group.
     pub(super) fn take_leave(&mut self, from: u16, member: Member, filter: &str) {
         let Some(session) = self.remote(from, member) else { return };
         let found =
@@ -105,7 +105,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A member connected or disconnected.
+    /// A member has connected or disconnected.
     pub(super) fn take_presence(&mut self, now: Instant, from: u16, member: Member, is_connected: bool) {
         let Some(session) = self.remote(from, member) else { return };
         if let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() {
@@ -120,7 +120,7 @@ impl Engine<'_> {
         self.sessions.remove(session);
     }
 
-    /// A member on a sibling gets a message.
+    /// Sends a message to a member whose home is another shard.
     pub(super) fn deliver_to_remote(
         &mut self,
         session: Handle<Session>,
@@ -161,7 +161,7 @@ impl Engine<'_> {
         self.messages.release(message);
     }
 
-    /// The queue of a member is full, and what it was given last comes back; or it is empty again.
+    /// The queue of a member is full, and its last message comes back; or the queue is empty again.
     pub(super) fn take_full(&mut self, now: Instant, (shard, member): (u16, Member), is_full: bool) {
         let Some(session) = self.remote(shard, member) else { return };
         let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() else { return };
@@ -173,7 +173,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A member has acknowledged messages. When it has done half of what it may have, its groups give it more.
+    /// A member has acknowledged messages. When it has acknowledged half of what it may have, its groups send it more.
     pub(super) fn take_settled(&mut self, now: Instant, (shard, member): (u16, Member), count: u32) {
         let half = self.config.limits.queued_messages / 2;
         let Some(session) = self.remote(shard, member) else { return };

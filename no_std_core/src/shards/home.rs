@@ -1,30 +1,30 @@
-//! Where a Session lives: here, or on a sibling.
+//! The home of a Session: this shard or another one.
 
 use alloc::boxed::Box;
 
 use crate::engine::neighbour_state::{Elsewhere, Empty, MayLiveElsewhere};
 use crate::shards::forward::Member;
 
-/// What each Session knows of where it lives.
+/// What each Session knows about its home.
 #[derive(Debug)]
 pub(crate) enum Home {
     Here(LivesHere),
-    /// It is here as a member of groups only.
+    /// The home of the Session is another shard. It is known here only as a member of groups.
     Elsewhere(Box<Remote>),
 }
 
-/// What is known of a Session that lives here.
+/// What is known of a Session whose home is this shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LivesHere {
-    /// Never used again, unlike the slot.
+    /// A number that, unlike the slot, no other Session of this shard ever has.
     pub(crate) number: u32,
-    /// Its shared subscriptions whose groups a sibling owns.
+    /// How many of its subscriptions are shared ones whose groups have their home on another shard.
     pub(crate) foreign_groups: u32,
-    /// Siblings were told that its queue is full, and hear of it when it is empty.
+    /// Whether the other shards were told that the queue of the Session is full. They are told when it is empty again.
     pub(crate) is_told_full: bool,
 }
 
-/// A Session of a sibling that is a member of a group here.
+/// A Session whose home is another shard, and which is a member of a group here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote {
     pub(crate) shard: u16,
@@ -70,7 +70,7 @@ impl Home {
         }
     }
 
-    /// The number of a Session that lives here; 0 for others.
+    /// The number of a Session whose home is this shard; 0 for other Sessions.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.here().map_or(0, |local| local.number)

@@ -1,6 +1,7 @@
-//! The links to siblings: what waits to be handed to each of them, and how much of it they have not confirmed.
+//! The links to the other shards of a gateway: the forwards that wait for each shard, and the messages that it has not confirmed.
 //!
-//! The embedder carries [`Forward`]s from [`Broker::poll_forward`] to the sibling's [`Broker::handle_forward`], in order and without loss.
+//! The embedder carries [`Forward`]s from [`Broker::poll_forward`] to the other
+//! shard's [`Broker::handle_forward`], in order and without loss.
 //!
 //! [`Broker::poll_forward`]: crate::Broker::poll_forward
 //! [`Broker::handle_forward`]: crate::Broker::handle_forward
@@ -17,30 +18,30 @@ use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
 use crate::shards::waits::Waits;
 
-/// A sibling confirms messages in portions of this many.
+/// Another shard confirms messages in portions of so many.
 const CONFIRMED_AT_ONCE: u32 = 256;
 
-/// What waits for each sibling, and for whom.
+/// The forwards that wait for each other shard, and the connections that wait for confirmations.
 #[derive(Debug)]
 pub(crate) struct ShardLinks {
     shard: Shard,
-    /// What each sibling is to get, by index; empty for a broker without siblings.
+    /// The forwards for each other shard, by its index; empty if there are no other shards.
     queues: Vec<Queue>,
-    /// Connections that wait until siblings have confirmed more.
+    /// Connections that wait until other shards have confirmed more messages.
     congested: Vec<ConnectionId>,
     /// What is on its way is claimed by whoever sends it, and given back by whoever takes it.
     mail: MemoryCredit,
 }
 
-/// The forwards for one sibling: those that wait, and how many were handed over and not confirmed yet.
+/// The forwards for one other shard: those that wait, and how many were sent and not confirmed yet.
 #[derive(Debug, Default)]
 struct Queue {
     outgoing: VecDeque<Forward>,
-    /// Messages that must not be taken there before a batch is safe here, and those behind them, with their batches.
+    /// Messages that must not be sent before a batch is safe here, and those behind them, each with its batch.
     held: VecDeque<(u32, Forward)>,
-    /// Messages it has not confirmed.
+    /// How many messages to that shard it has not confirmed.
     in_transit: u32,
-    /// Messages from it that we have not confirmed.
+    /// How many messages from that shard this shard has not confirmed.
     unconfirmed: u32,
 }
 
@@ -83,7 +84,7 @@ impl ShardLinks {
         !self.queues.is_empty()
     }
 
-    /// The siblings' indexes.
+    /// The indexes of the other shards.
     pub(crate) fn others(&self) -> impl Iterator<Item = u16> + use<> {
         let Shard { index, count } = self.shard;
         (0..if count > 1 { count } else { 0 }).filter(move |other| *other != index)
@@ -96,7 +97,7 @@ impl ShardLinks {
             if content.message().is_some() {
                 sibling.in_transit = sibling.in_transit.saturating_add(1);
                 if !sibling.held.is_empty() {
-                    // Messages keep their order.
+                    // The messages to a shard keep their order.
                     sibling.held.push_back((0, Forward(content)));
                     return;
                 }
@@ -105,8 +106,8 @@ impl ShardLinks {
         }
     }
 
-    /// Sends a message that is recorded in `batch`, once that is safe: otherwise the sibling could pass on what nobody here
-    /// knows of after a crash, and the publisher sends again.
+    /// Sends a message that is recorded in `batch`, once that batch is safe. Otherwise the other shard could deliver a message of which
+    /// this shard knows nothing after a crash, and the publisher would send it again.
     pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, content: Content) {
         self.post(&content);
         if let Some(sibling) = self.queues.get_mut(usize::from(to)) {
@@ -119,7 +120,7 @@ impl ShardLinks {
         self.queues.iter_mut().enumerate().find_map(|(to, sibling)| Some((to as u16, sibling.outgoing.pop_front()?)))
     }
 
-    /// All that one sibling is to get goes behind `forwards`: without being moved, if that is empty.
+    /// Moves all forwards for one other shard behind `forwards`. If that is empty, the queues change places instead.
     pub(super) fn poll_all(&mut self, forwards: &mut VecDeque<Forward>) -> Option<u16> {
         let (to, sibling) = self.queues.iter_mut().enumerate().find(|(_, sibling)| !sibling.outgoing.is_empty())?;
         if forwards.is_empty() {
@@ -130,13 +131,13 @@ impl ShardLinks {
         Some(to as u16)
     }
 
-    /// The [`Forward`] that a sibling is about to get last, if nothing is behind it.
+    /// The last [`Forward`] that waits for a shard.
     pub(super) fn last_to(&mut self, to: u16) -> Option<&mut Content> {
         let last = self.queues.get_mut(usize::from(to))?.outgoing.back_mut()?;
         Some(&mut last.0)
     }
 
-    /// Sends something that is to come behind all messages for the sibling, also those that wait for a batch.
+    /// Sends a forward behind all messages for the shard, even those that wait for a batch.
     pub(super) fn send_behind_messages(&mut self, to: u16, content: Content) {
         self.post(&content);
         if let Some(queue) = self.queues.get_mut(usize::from(to)) {
@@ -148,13 +149,13 @@ impl ShardLinks {
         }
     }
 
-    /// Whether some sibling has got as many messages as it may without having confirmed any.
+    /// Whether some other shard has not confirmed as many messages as are allowed.
     #[inline]
     pub(super) fn are_congested(&self) -> bool {
         self.queues.iter().any(|queue| queue.in_transit >= Forward::MAX_IN_TRANSIT)
     }
 
-    /// A message from a sibling was taken. With what confirms it go the spare bodies that `spare_buffers` gives.
+    /// A message from another shard was handled. The confirmation also carries the spare buffers that `spare_buffers` returns.
     pub(crate) fn confirm(&mut self, from: u16, spare_buffers: impl FnOnce() -> SpareBuffers) {
         let Some(sibling) = self.queues.get_mut(usize::from(from)) else {
             return;
@@ -172,14 +173,14 @@ impl ShardLinks {
         }
     }
 
-    /// A sibling confirmed messages.
+    /// The shard `by` has confirmed messages.
     pub(super) fn confirmed(&mut self, by: u16, count: u32) {
         if let Some(queue) = self.queues.get_mut(usize::from(by)) {
             queue.in_transit = queue.in_transit.saturating_sub(count);
         }
     }
 
-    /// Another batch is safe: siblings get what waited for it.
+    /// Another batch is safe: sends other shards the messages that waited for it.
     pub(super) fn release_held(&mut self, is_unsafe: impl Fn(u32) -> bool) {
         for queue in &mut self.queues {
             while queue.held.front().is_some_and(|(batch, _)| !is_unsafe(*batch))
@@ -192,7 +193,7 @@ impl ShardLinks {
 }
 
 impl Engine<'_> {
-    /// Whether publishers wait: siblings have to confirm messages, to make some safe, or to answer for what was removed.
+    /// Whether publishers wait until other shards confirm messages, make messages safe, or answer rounds for tombstones.
     #[inline]
     pub(super) fn siblings_are_congested(&self) -> bool {
         let limit = Forward::MAX_IN_TRANSIT as usize;
@@ -201,7 +202,7 @@ impl Engine<'_> {
             || self.shards.removals.len() >= limit
     }
 
-    /// Has the connection wait until siblings have confirmed so much that another message may go to them.
+    /// Makes the connection wait until another message may be sent to other shards.
     pub(super) fn wait_for_confirmation(&mut self, handle: Handle<Connection>) -> bool {
         let id = self.id_of(handle);
         if !self.connections[handle].shards.mark(Waits::CONGESTED, true) {
@@ -214,7 +215,7 @@ impl Engine<'_> {
         false
     }
 
-    /// Siblings may have confirmed enough: those that wait for that go on.
+    /// Other shards may have confirmed enough messages: wakes the connections that wait for that.
     pub(super) fn wake_congested(&mut self) {
         if self.shards.links.congested.is_empty() || self.siblings_are_congested() {
             return;
@@ -243,7 +244,7 @@ mod tests {
     use crate::{AllowAll, Broker, Capacity, Config, Instant, Memory};
 
     #[test]
-    fn a_connection_waits_for_siblings_once_however_often_it_tries_and_who_is_gone_is_forgotten() {
+    fn a_connection_is_listed_once_while_it_waits_for_other_shards_and_not_after_its_end() {
         let (shard, now) = (Shard { index: 0, count: 2 }, Instant::from_millis(1));
         let config = Config { shard, ..Config::gateway(1) };
         let mut broker = Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, &AllowAll);
@@ -264,7 +265,7 @@ mod tests {
             while broker.poll_ready().is_some() {}
             assert!(broker.engine.shards.links.congested.len() <= 2 * (ids.len() + 1) + 17);
         }
-        // In the order in which they came.
+        // The connections are woken in the order in which they came.
         broker.engine.shards.links.confirmed(1, 1);
         broker.engine.wake_congested();
         let woken: Vec<_> = core::iter::from_fn(|| broker.poll_ready()).collect();

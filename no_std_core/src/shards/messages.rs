@@ -1,4 +1,4 @@
-//! Messages go to each sibling with interest once, and from there to its own subscribers.
+//! Messages go once to each other shard that wants them, and from there to its own subscribers.
 
 use crate::codec::QoS;
 use crate::engine::Engine;
@@ -14,14 +14,14 @@ use crate::shards::set::SiblingSet;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-/// Whether a sibling may have a message before it is recorded here: only a message that may come twice. A retained message may not
-/// go first: after a crash its stamp would be given out again, and the sibling would take the later message for an older one.
+/// Whether another shard may have a message before it is recorded here: only a message that may come twice. A retained message may not:
+/// after a crash its stamp would be given out again, and the other shard would take the later message for an older one.
 pub(super) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
     qos == QoS::AtLeastOnce && stamp == 0
 }
 
 impl Engine<'_> {
-    /// Sends a message to siblings that want it.
+    /// Sends a message to the other shards that want it.
     pub(super) fn forward(
         &mut self,
         message: Handle<Message>,
@@ -37,7 +37,8 @@ impl Engine<'_> {
         })
     }
 
-    /// Sends a message that nobody here gets to the siblings that want it, without storing it first; not one that has to be recorded.
+    /// Sends a message without subscribers here to the other shards that want it, without storing it first. Returns `None` if the message
+    /// has to be recorded.
     pub(super) fn forward_unstored(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
         let is_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce && to.needs_record();
         if is_recorded {
@@ -49,8 +50,8 @@ impl Engine<'_> {
         Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
     }
 
-    /// Sends a message to each of these siblings, at the place among recorded messages that `place` gives. Gives the question that
-    /// the siblings are asked.
+    /// Sends a message to each of these shards, with the sequence number that `place` returns for it. Returns the question that the shards
+    /// are asked.
     #[inline]
     fn send_to_each(
         &mut self,
@@ -71,15 +72,15 @@ impl Engine<'_> {
                 self.send_message(to, sequence, Content::Message(shared.clone().at(sequence)));
             }
         }
-        // The last sibling gets the body without one more hold on it.
+        // The last shard gets the reference to the body, and not a copy of the reference.
         if let Some((to, sequence)) = one_before {
             self.send_message(to, sequence, Content::Message(shared.at(sequence)));
         }
         question
     }
 
-    /// Sends a message; if it is recorded, at this place, once that is safe. One that may come twice is on its way at once: after a crash its
-    /// publisher, who was told nothing, sends it again.
+    /// Sends a message. A recorded message, whose `sequence` is not 0, is sent once its record is safe. A message that may come twice is
+    /// sent at once: its publisher has no answer yet, and sends it again after a crash.
     #[inline]
     pub(super) fn send_message(&mut self, to: u16, sequence: u64, content: Content) {
         if sequence == 0 {
@@ -106,10 +107,10 @@ impl Engine<'_> {
         Some(SharedMessage::new(self.messages.bytes.share(message.body)?, message, publisher_key))
     }
 
-    /// Stores a sibling's message, held for the caller.
+    /// Stores a message of another shard, and holds a reference for the caller.
     pub(super) fn adopt(&mut self, shared: SharedMessage) -> Option<Handle<Message>> {
         let (message, body) = shared.into_parts();
-        // Its place among the sibling's messages says nothing here.
+        // The sequence number that the message has on the other shard means nothing here.
         let order = self.next_order();
         let stored = self.messages.adopt(Message { order, ..message }, body)?;
         self.messages.hold(stored);
@@ -121,11 +122,11 @@ impl Engine<'_> {
         if shared.has_expired(now) {
             self.drop_message(None, shared.as_dropped(), DropReason::Expired);
             self.retain_expired(&shared);
-            // Its publisher wanted it to expire: for the publisher that is no loss.
+            // The publisher wanted the message to expire, so for the publisher that is no loss.
             return Fate::Kept;
         }
         let publisher_key = shared.publisher_key;
-        // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
+        // The reference to the body is passed on. Holding it for the topic would cost more than copying the topic.
         let mut space = [0; SHORT_TOPIC];
         let topic = copy_of(shared.topic(), &mut space);
         let (message, body) = shared.into_parts();
@@ -151,10 +152,10 @@ impl Engine<'_> {
     }
 }
 
-/// Bytes of a topic that is copied to the stack; a longer one is put together in the scratch memory.
+/// The longest topic that is copied to the stack, in bytes. A longer topic is copied to the scratch memory.
 const SHORT_TOPIC: usize = 64;
 
-/// The topic of a sibling's message as it stands in `space`, if there is room. It was checked when its message came to the sibling.
+/// A copy of another shard's topic in `space`, if there is room. The topic was checked when its message came to that shard.
 #[inline]
 fn copy_of<'a>(topic: &[u8], space: &'a mut [u8]) -> Option<TopicName<'a>> {
     let copy = space.get_mut(..topic.len())?;

@@ -1,28 +1,33 @@
-//! Sibling brokers: the shards of one gateway, which together behave as one broker.
+//! The other shards of a gateway, the siblings of this one, which together behave as one broker.
 //!
-//! Each Session lives on one shard, the home of its Client Identifier (`Shard::home_of`). Siblings exchange `Forward`s, in order and without loss. The results
-//! are the same with one shard and with many; the conformance, property and power tests run with both.
+//! Each Session has a home shard, which its Client Identifier determines (`Shard::home_of`). Shards send each other `Forward`s, in order
+//! and without loss. The results are the same with one shard and with many; the conformance, property and power tests run with both.
 //!
-//! - **Interest.** The first subscriber to a Topic Filter makes the filter known to all siblings, which subscribe the sibling in their own router. Of a filter
-//!   without wildcards they keep 64 bits of its hash instead. A SUBSCRIBE is taken only after all siblings have answered a fence: whoever has seen
-//!   SUBACK gets what is published from then on, and sees every retained message that was acknowledged before, on whichever shard.
-//! - **Messages** go once to each sibling with interest; the body is shared, not copied. Unconfirmed messages are bounded; beyond that bound publishers wait.
-//! - **Answers.** A sibling answers what became of each message of QoS 1 or 2. A PUBACK or PUBREC of MQTT 5.0 waits for the answer where nobody keeps the
-//!   message here.
-//! - **Retained messages** go to all siblings with a Lamport stamp. The greater stamp stays, so all siblings end with the same message. A removed or expired
-//!   one leaves a tombstone, so that an older message that is late does not come back on one shard alone. A tombstone goes after a round: each sibling answers
-//!   behind all messages that it has for us, and stamps what it retains from then on as newer. Where 8,192 tombstones wait, publishers wait.
-//! - **Shared subscriptions.** A group is owned by the home shard of its filter. Members elsewhere stand in the owner's group as remote Sessions. The owner selects
-//!   the member, keeps the group's queue and redistributes. A member whose queue is full says so and gives the message back; it is given no
-//!   more until its queue is empty.
-//! - **What must survive on a sibling** is recorded on the shard where it arrived, as a Transit, in the batch that PUBACK waits for. A QoS 1 message that is not
-//!   retained is handed over at once. Any other message, and those behind it, are handed over once that batch is safe: otherwise a crash could leave it known on
-//!   the sibling alone, and its publisher would send it again. The sibling records the message together with how far it has taken ours, and says so when that is
-//!   safe; then the Transit goes. After a crash siblings first tell each other how far they have taken, Transits are handed over again, and what was
-//!   taken before is left out. Messages that a group gives a member elsewhere, and those that the member gives back, are Transits that name the group.
-//! - **After a restart** siblings tell each other of their restored subscriptions. Until all have answered a fence behind that, a shard takes nothing
-//!   from clients, sets messages of siblings aside and lets no timer come: nobody is told that nobody subscribed.
-//! - **The overflow policy `refuse`** asks siblings for room before the message is taken.
+//! - **Interest.** When a Topic Filter gets its first subscriber on a shard, all other shards are told, and subscribe that shard in their own
+//!   routers. Of a filter without wildcards they keep 64 bits of its hash instead. A SUBSCRIBE is handled only after all other shards have
+//!   answered a fence. So a client that has received SUBACK gets all messages that are published from then on, and all retained messages that
+//!   were acknowledged before, on whichever shard.
+//! - **Messages** go once to each shard that wants them. The body is shared, not copied. The number of unconfirmed messages is bounded;
+//!   beyond the bound publishers wait.
+//! - **Answers.** A shard answers whether it keeps a message of QoS 1 or 2. If the publisher's shard does not keep the message, a PUBACK or
+//!   PUBREC of MQTT 5.0 waits for the answers.
+//! - **Retained messages** go to all shards, with a Lamport stamp. The message with the greater stamp stays, so all shards end with the same
+//!   message. A removed or expired message leaves a tombstone, so that an older message that is late is not retained again on one shard alone.
+//!   A tombstone is removed after a round: each shard answers behind all messages that it has for the shard that asks, and gives the
+//!   messages that it retains from then on greater stamps. While 8,192 tombstones wait, publishers wait.
+//! - **Shared subscriptions.** The home of a group is the home shard of its filter. Members with another home are remote Sessions there. The
+//!   home of the group selects the member, keeps the group's queue, and gives a message to another member if needed. A member whose queue is
+//!   full says so and gives the message back; it gets no more messages until its queue is empty.
+//! - **Transits.** A message that must survive on another shard is recorded on the shard where it arrived, as a Transit, in the batch for
+//!   which PUBACK waits. A QoS 1 message that is not retained is sent to the other shard at once. Any other message, and the messages behind
+//!   it, are sent once that batch is safe: otherwise after a crash the other shard alone could know the message, and its publisher would
+//!   send it again. The other shard records the message together with the sequence number up to which it has received messages, and says so
+//!   when this is safe; then the Transit is deleted. After a crash shards first tell each other these sequence numbers and send their Transits
+//!   again; messages that were received before are dropped. Messages to members of a group on other shards, and messages that such members
+//!   give back, are Transits that name the group.
+//! - **After a restart** shards tell each other their restored subscriptions. Until all others have answered a fence behind that, a shard reads
+//!   nothing from clients, sets messages of other shards aside and lets no timer fire. So no client is told that there are no subscribers.
+//! - **The overflow policy `refuse`**: a shard asks the others for room before it accepts a message.
 
 mod answers;
 mod exact_filters;

@@ -1,4 +1,5 @@
-//! Without the feature `shards` there are no siblings: the engine's questions are answered by the defaults, and no state stands beside its own.
+//! Without the feature `shards` there are no other shards: the default methods answer the engine's questions, and there is no state beside
+//! the engine's own.
 
 use crate::config::Config;
 use crate::engine::Engine;

@@ -1,4 +1,5 @@
-//! Filters that siblings know before the SUBSCRIBE is taken, and groups that are left before the UNSUBSCRIBE is.
+//! Filters that other shards know before the SUBSCRIBE is handled, and groups that a Session leaves before the
+//! UNSUBSCRIBE is handled.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -9,36 +10,37 @@ use crate::engine::connections::Connection;
 use crate::mem::{Handle, one_less, one_more};
 use crate::topic::TopicFilter;
 
-/// What connections were promised, by their generations. Each connection waits with one packet.
+/// What other shards were told for packets that wait, by the generations of their connections. Each connection waits with
+/// one packet.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
-    /// Filters that siblings were told of for a SUBSCRIBE that waits.
+    /// Filters that other shards were told for a waiting SUBSCRIBE.
     filters: BTreeMap<u32, Vec<Box<str>>>,
-    /// How often each filter stands in `filters`.
+    /// How often each filter is in `filters`.
     counts: BTreeMap<Box<str>, u32>,
-    /// Groups of siblings that an UNSUBSCRIBE which waits has left.
+    /// Groups on other shards that a waiting UNSUBSCRIBE has left.
     left: BTreeMap<u32, BTreeSet<Box<str>>>,
 }
 
 impl Promises {
-    /// Siblings are told of a filter for the SUBSCRIBE that a connection waits with.
+    /// Notes a filter that other shards are told for the SUBSCRIBE with which a connection waits.
     pub(super) fn add(&mut self, generation: u32, filter: &str) {
         self.filters.entry(generation).or_default().push(filter.into());
         let count = self.counts.entry(filter.into()).or_default();
         *count = one_more(*count);
     }
 
-    /// Whether some connection waits to subscribe to the filter.
+    /// Whether a connection waits to subscribe to the filter.
     pub(super) fn is_promised(&self, filter: &str) -> bool {
         self.counts.contains_key(filter)
     }
 
-    /// A connection leaves a group, and waits with its UNSUBSCRIBE.
+    /// Notes a group that a connection has left; the connection waits with its UNSUBSCRIBE.
     pub(super) fn leave(&mut self, generation: u32, filter: &str) {
         self.left.entry(generation).or_default().insert(filter.into());
     }
 
-    /// Whether the connection has left this group, and has not been told so.
+    /// Whether the connection's waiting UNSUBSCRIBE has left this group. Forgets the group.
     pub(super) fn has_left(&mut self, generation: u32, filter: &str) -> bool {
         let Some(left) = self.left.get_mut(&generation) else { return false };
         let has_left = left.remove(filter);
@@ -48,7 +50,7 @@ impl Promises {
         has_left
     }
 
-    /// The connection does not wait any more; the filters it waited for.
+    /// The connection does not wait any more. Returns the filters for which it waited.
     pub(super) fn end(&mut self, generation: u32) -> Vec<Box<str>> {
         self.left.remove(&generation);
         let filters = self.filters.remove(&generation).unwrap_or_default();
@@ -65,13 +67,13 @@ impl Promises {
 }
 
 impl Engine<'_> {
-    /// Whether the UNSUBSCRIBE that is taken now left this group before it waited.
+    /// Whether the UNSUBSCRIBE that is now handled left this group before it waited.
     pub(super) fn has_left(&mut self, handle: Handle<Connection>, filter: TopicFilter<'_>) -> bool {
         self.shards.promises.has_left(self.connections[handle].generation, filter.as_str())
     }
 
-    /// A SUBSCRIBE that waited for siblings was taken, or will never be: what they were told of, and nobody subscribes to
-    /// after all, is taken back.
+    /// A SUBSCRIBE that waited for other shards was handled, or will never be. The shards are told of each filter that
+    /// has no subscriber after all.
     pub(super) fn end_promise(&mut self, handle: Handle<Connection>) {
         let generation = self.connections[handle].generation;
         for text in self.shards.promises.end(generation) {

@@ -1,8 +1,8 @@
-//! What became of messages that went to siblings, for the publishers that are told.
+//! Questions to other shards about the fate of messages, for the publishers that are told.
 //!
-//! A message that nobody here keeps may be kept by a sibling, or be lost there to all who subscribed. So its PUBACK or PUBREC waits
-//! until one sibling has said that it is kept, or all that it went to have answered. They answer in the order in which they were
-//! asked, many at once.
+//! A message that this shard does not keep may be kept by another shard, or be lost there for all its subscribers. So its PUBACK or
+//! PUBREC waits until one shard has answered that it keeps the message, or all shards that got it have answered. A shard answers in the
+//! order in which it was asked, many questions at once.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -13,41 +13,41 @@ use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 
-/// Who waits for an answer.
+/// The publisher that waits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) connection: ConnectionId,
     pub(super) session: Handle<Session>,
-    /// The Session's number, which is never used again.
+    /// The number of the publisher's Session, which no other Session ever has.
     pub(super) number: u32,
     pub(super) packet_id: u16,
     pub(super) kind: AckKind,
-    /// The reply that waits, where the client gets one that can say what became of its message.
+    /// The reply that waits, if the client's version of MQTT can say the fate of its message.
     pub(super) reply: Option<Handle<Owed>>,
 }
 
-/// The number of a question.
+/// Identifies a question. Questions are numbered in the order in which they are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QuestionId(u64);
 
 #[derive(Debug)]
 struct Question {
     asker: Option<Asker>,
-    /// Siblings that have not answered.
+    /// How many shards have not answered yet.
     awaited: u16,
     fate: Fate,
 }
 
-/// All questions that are open.
+/// All open questions.
 #[derive(Debug)]
 pub(super) struct Questions {
-    /// The number of the first open question.
+    /// The number of the first question in `open`.
     first: u64,
     open: VecDeque<Question>,
-    /// Questions about messages of QoS 2, by the number of the publisher's Session and the Packet Identifier: the client may send
-    /// such a message once more, and then another reply waits.
+    /// Questions about messages of QoS 2, by the number of the publisher's Session and the Packet Identifier. If the client sends such a
+    /// message once more, another reply waits for the answer.
     exactly_once: BTreeMap<(u32, u16), QuestionId>,
-    /// What each sibling was asked and has not answered, in order.
+    /// For each shard the questions that it has not answered, in order.
     asked: Vec<VecDeque<QuestionId>>,
 }
 
@@ -57,14 +57,14 @@ impl Questions {
         Self { first: 0, open: VecDeque::new(), exactly_once: BTreeMap::new(), asked }
     }
 
-    /// Opens a question about a message that is handed to siblings.
+    /// Opens a question about a message that is sent to other shards.
     pub(super) fn open(&mut self) -> QuestionId {
         let id = QuestionId(self.first.saturating_add(self.open.len() as u64));
         self.open.push_back(Question { asker: None, awaited: 0, fate: Fate::Unwanted });
         id
     }
 
-    /// One more sibling is asked.
+    /// Notes that one more shard is asked.
     pub(super) fn ask(&mut self, id: QuestionId, sibling: u16) {
         if let Some(asked) = self.asked.get_mut(usize::from(sibling)) {
             asked.push_back(id);
@@ -74,7 +74,7 @@ impl Questions {
         }
     }
 
-    /// The message was handed out: `fate` is what became of it here. `asker` is told once siblings have answered what became of it there.
+    /// The message was routed, and `fate` is its fate on this shard. `asker` is told the fate once the other shards have answered.
     pub(super) fn await_answers(&mut self, id: QuestionId, fate: Fate, asker: Option<Asker>) {
         if let Some(Asker { number, packet_id, kind: AckKind::PubRec, .. }) = asker {
             self.exactly_once.insert((number, packet_id), id);
@@ -84,7 +84,7 @@ impl Questions {
         }
     }
 
-    /// A sibling has answered its next question. Gives who is to hear what became of the message, once that is known.
+    /// The shard `by` has answered its next question. Once the fate of the message is known, returns the publisher to be told.
     pub(super) fn answer(&mut self, by: u16, fate: Fate) -> Option<(Asker, Fate)> {
         let id = self.asked.get_mut(usize::from(by))?.pop_front()?;
         let question = self.get_mut(id)?;
@@ -104,12 +104,12 @@ impl Questions {
         told
     }
 
-    /// Who waits for the answer.
+    /// The publisher that waits for the answer.
     pub(super) fn asker(&mut self, id: QuestionId) -> Option<&mut Asker> {
         self.get_mut(id)?.asker.as_mut()
     }
 
-    /// The question about the message of QoS 2 that this Session sent with this Packet Identifier.
+    /// The question about the QoS 2 message that the Session with this number sent with this Packet Identifier.
     pub(super) fn about(&self, number: u32, packet_id: u16) -> Option<QuestionId> {
         self.exactly_once.get(&(number, packet_id)).copied()
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_sent_again_finds_its_own_question_until_that_is_answered() {
+    fn a_question_about_a_message_of_qos_2_is_found_until_it_is_answered() {
         let mut questions = Questions::new(3);
         let mut random = Random::new(7);
         let mut open = vec![];
@@ -147,7 +147,7 @@ mod tests {
             assert_eq!(questions.about(9, packet_id), Some(*id));
             assert_eq!(questions.about(8, packet_id), None);
         }
-        // Of two siblings one has the message, or none.
+        // Two shards answer for each message: both keep it, one of them, or none.
         for packet_id in 1..=200 {
             let fates =
                 [random.below(2) == 0, random.below(2) == 0].map(|kept| if kept { Fate::Kept } else { Fate::Lost });

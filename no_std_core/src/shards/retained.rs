@@ -1,5 +1,5 @@
-//! Retained messages go to all siblings, with a Lamport stamp: the greater one stays, so all end with the same. What was removed, or has
-//! expired, leaves a tombstone until nothing older can come.
+//! Retained messages go to all shards, with a Lamport stamp. The message with the greater stamp stays, so all shards end with the same
+//! one. A removed or expired message leaves a tombstone until no older message can come.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -15,8 +15,8 @@ use crate::shards::forward::{Content, SharedMessage};
 use crate::shards::links::ShardLinks;
 use crate::topic::TopicName;
 
-/// Stands in each message, and orders the retained ones of a topic. Of a message that a sibling's group gave us it is the place among
-/// that sibling's messages.
+/// A number in each message that orders the retained messages of a topic. In a message of a group on another shard it is the sequence
+/// number that the message has there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetainedStamp(u64);
 
@@ -36,21 +36,21 @@ impl Stamp for RetainedStamp {
     }
 }
 
-/// Stamps, and what was removed.
+/// The clock for stamps, and the tombstones.
 #[derive(Debug)]
 pub(super) struct Removals {
-    /// Our own index, which makes our stamps differ from those of all others.
+    /// The index of this shard, which makes its stamps differ from those of all others.
     shard: u16,
     /// A Lamport clock that orders retained messages.
     clock: u64,
-    /// Tombstones in the order of the removals, each with the round that ends it. The body of a tombstone is its topic. An older
-    /// message of that topic may be late, and must not come back.
+    /// Tombstones in the order of the removals, each with the number of the round that ends it. The body of a tombstone is its topic. An
+    /// older message of that topic may be late, and must not come back.
     tombstones: VecDeque<(u64, Tombstone)>,
-    /// The same in the order of topics, and for each topic by stamp.
+    /// The same tombstones by topic, and for each topic by stamp.
     by_topic: BTreeSet<Tombstone>,
-    /// The round that was begun last: when all siblings have answered it, no message is late that was stamped before.
+    /// The number of the last round. When all shards have answered it, no message is on its way that was stamped before.
     round: u64,
-    /// The last round that each sibling has answered.
+    /// The number of the last round that each shard has answered.
     answered: Vec<u64>,
 }
 
@@ -60,7 +60,7 @@ type Tombstone = (u32, u64, Handle<Message>);
 impl Removals {
     pub(super) fn new(shard: Shard) -> Self {
         let mut answered = alloc::vec![0; shard.siblings() as usize];
-        // No round waits for an answer of our own shard.
+        // This shard sends itself no round, so it counts as having answered all.
         if let Some(own) = answered.get_mut(usize::from(shard.index)) {
             *own = u64::MAX;
         }
@@ -82,31 +82,33 @@ impl Removals {
 }
 
 impl Removals {
-    /// The stamp of a message that is retained now: later ones are greater, and no two are equal.
+    /// A stamp for a message that is retained now: later stamps are greater, and no two are equal.
     pub(super) fn stamp(&mut self) -> u64 {
         self.clock = self.clock.saturating_add(1).min(u64::MAX >> 16);
         self.clock << 16 | u64::from(self.shard)
     }
 
-    /// A sibling's stamp: ours will be greater from now on.
+    /// Another shard has used this stamp: later stamps of this shard are greater.
     pub(super) fn see(&mut self, stamp: u64) {
         self.clock = self.clock.max(stamp >> 16);
     }
 
-    /// The retained message of a topic was removed at `stamp`; the tombstone's body is the topic, and the caller holds it.
+    /// The retained message of a topic was removed at `stamp`. The body of the tombstone is the topic, and the caller holds a reference
+    /// to it.
     pub(super) fn bury(&mut self, topic_hash: u32, stamp: u64, tombstone: Handle<Message>) {
         self.tombstones.push_back((self.round.saturating_add(1), (topic_hash, stamp, tombstone)));
         self.by_topic.insert((topic_hash, stamp, tombstone));
     }
 
-    /// Tombstones of topics with this hash that are newer than `stamp`. No others are looked at, however often such a topic was cleared.
+    /// Tombstones of topics with this hash that are newer than `stamp`. Older ones are not looked at, however often such a topic was
+    /// cleared.
     pub(super) fn removed_since(&self, topic_hash: u32, stamp: u64) -> impl Iterator<Item = Handle<Message>> {
         let first = (topic_hash, stamp.saturating_add(1), Handle::from_index(0));
         let newer = self.by_topic.range(first..).take_while(move |(hash, ..)| *hash == topic_hash);
         newer.map(|(.., tombstone)| *tombstone)
     }
 
-    /// Asks siblings whether older messages are still on their way, where there are tombstones and nothing is asked yet.
+    /// Asks the other shards whether older messages are still on their way, if there are tombstones and no round is going on.
     pub(super) fn begin_round(&mut self, links: &mut ShardLinks) {
         if self.tombstones.is_empty() || !self.all_rounded() {
             return;
@@ -122,21 +124,21 @@ impl Removals {
         self.answered.iter().all(|answered| *answered >= self.round)
     }
 
-    /// Answers a sibling's round behind all messages that it has not got, also those that wait for a batch. What is retained from now
-    /// on is newer than `stamp`.
+    /// Answers the round of another shard behind all messages for that shard, even those that wait for a batch. Messages that are
+    /// retained from now on get stamps above `stamp`.
     pub(super) fn answer_round(&mut self, links: &mut ShardLinks, from: u16, round: u64, stamp: u64) {
         self.see(stamp);
         links.send_behind_messages(from, Content::RoundDone(round));
     }
 
-    /// A sibling has answered a round.
+    /// The shard `by` has answered a round.
     fn rounded(&mut self, by: u16, round: u64) {
         if let Some(answered) = self.answered.get_mut(usize::from(by)) {
             *answered = round.max(*answered);
         }
     }
 
-    /// Takes out a tombstone that is not needed any more.
+    /// Removes a tombstone that is not needed any more, and returns its message.
     fn exhume(&mut self) -> Option<Handle<Message>> {
         if !self.all_rounded() {
             return None;
@@ -151,7 +153,7 @@ impl Removals {
 }
 
 impl Engine<'_> {
-    /// Whether the topic has a retained message that is newer, or had one removed later, than `message`.
+    /// Whether the topic has a newer retained message than `message`, or had one that was removed later.
     pub(super) fn is_late_retained(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
         let (stamp, clears) = {
             let message = self.messages.get(message);
@@ -173,8 +175,8 @@ impl Engine<'_> {
             || removed.any(|tombstone| bytes.equals(self.messages.get(tombstone).body, text))
     }
 
-    /// Remembers that the retained message of a topic was removed at `stamp`, through a restart too, until nothing older can come:
-    /// a message that a sibling has sent before it heard of that would bring it back here, and here alone.
+    /// Remembers, even over a restart, that the retained message of a topic was removed at `stamp`, until no older message can come.
+    /// Otherwise a message that another shard sent before it knew of the removal would be retained here again, and on no other shard.
     pub(super) fn bury(&mut self, topic: TopicName<'_>, stamp: u64) {
         if !self.shards.links.has_siblings() {
             return;
@@ -194,14 +196,14 @@ impl Engine<'_> {
         self.shards.removals.begin_round(&mut self.shards.links);
     }
 
-    /// Notes a tombstone, a new one or one that was restored.
+    /// Adds a tombstone, a new one or a restored one.
     pub(super) fn keep_tombstone(&mut self, topic: TopicName<'_>, tombstone: Handle<Message>) {
         self.messages.hold(tombstone);
         let stamp = self.messages.get(tombstone).shards.number();
         self.shards.removals.bury(self.hasher.hash_bytes(topic.as_str().as_bytes()), stamp, tombstone);
     }
 
-    /// A sibling has no older messages for us than it had when it answered.
+    /// The shard `by` has sent all older messages before its answer to this round.
     pub(super) fn end_round(&mut self, by: u16, round: u64) {
         self.shards.removals.rounded(by, round);
         while let Some(tombstone) = self.shards.removals.exhume() {
@@ -212,7 +214,7 @@ impl Engine<'_> {
         self.wake_congested();
     }
 
-    /// A sibling's retained message has expired on its way: where it expires later, it has taken the place of older ones.
+    /// A retained message of another shard has expired on its way. Where it expires later, it has replaced older messages.
     pub(super) fn retain_expired(&mut self, shared: &SharedMessage) {
         let Some(topic) = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok()) else {
             return;
@@ -229,9 +231,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removals_that_are_older_are_not_looked_at_however_many_they_are() {
+    fn older_removals_are_not_looked_at_however_many_there_are() {
         let mut removals = Removals::new(Shard { index: 0, count: 2 });
-        // One topic that is cleared again and again, and one with another hash on each side of it.
+        // One topic is cleared again and again. Another topic has a smaller hash, and one a greater hash.
         let stamps: std::vec::Vec<u64> = (0..5_000).map(|_| removals.stamp()).collect();
         for (slot, stamp) in stamps.iter().enumerate() {
             for hash in [6, 7, 8] {
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_is_forgotten_when_all_siblings_have_answered_the_round_after_it() {
+    fn a_tombstone_is_removed_when_all_shards_have_answered_the_round_after_it() {
         let shard = Shard { index: 1, count: 3 };
         let (mut links, mut removals) =
             (ShardLinks::new(shard, crate::mem::heap::MemoryAccount::UNBOUNDED), Removals::new(shard));

@@ -1,4 +1,4 @@
-//! The policy `refuse`: siblings are asked for room before a message is taken.
+//! The policy `refuse`: before the broker accepts a message, it asks other shards whether they have room.
 
 use crate::codec::{Publish, QoS};
 use crate::config::Overflow;
@@ -14,13 +14,13 @@ use crate::shards::waits::Waits;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
-    /// Whether it is known if siblings have room for a message whose publisher is to be refused otherwise. If not they
-    /// are asked, and the connection is woken when they have answered.
+    /// Whether it is known if the other shards have room for a message. This matters if the publisher is refused when
+    /// they have none. If it is not known, the shards are asked, and the connection is woken when they have answered.
     pub(super) fn ask_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
         if let Some(passed) = self.pass_fence(handle) {
             return passed;
         }
-        // What they answered to an earlier message, which did not ask for it in the end, says nothing about this one.
+        // An answer about an earlier message, which was not sent in the end, says nothing about this one.
         self.connections[handle].shards.mark(Waits::REFUSED, false);
         let aliased = self.aliased_topic(handle, publish);
         let text = topic_text(publish, aliased.as_deref());
@@ -42,7 +42,7 @@ impl Engine<'_> {
         asked.is_empty()
     }
 
-    /// Answers a sibling that asks for room, if there is none.
+    /// Answers another shard that asks for room, if there is none.
     pub(super) fn answer_for_room(&mut self, from: u16, topic: &str, cost: u32, qos: QoS, fence: u64) {
         let Ok(topic) = TopicName::new(topic) else { return };
         let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: true };
@@ -51,7 +51,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A sibling has no room for the message for which a connection waits at this fence.
+    /// Another shard has no room for the message for which a connection waits at this fence.
     pub(super) fn take_no_room(&mut self, fence: u64) {
         if let Some(id) = self.shards.fences.waiter_of(fence)
             && let Some(connection) = self.find(id)

@@ -1,22 +1,22 @@
-//! A set of siblings.
+//! A set of other shards.
 
 use crate::config::Shard;
 use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::router::{Subscriber, SubscriptionOptions};
 
-/// The Maximum QoS of a sibling's subscription says whether messages for its subscribers have to survive a restart there.
+/// The Maximum QoS of another shard's subscription, if messages for its subscribers have to survive a restart there.
 pub(super) const DURABLE_INTEREST: u8 = 2;
 pub(super) const PLAIN_INTEREST: u8 = 1;
 
 const WORDS: usize = Shard::MAX_COUNT as usize / 64;
 
-/// The siblings that want a message, and those among them that have to record it. A bit for each, so that no message needs memory for
-/// them.
+/// The other shards that want a message, and those among them that have to record it. Each has a bit, so that the set needs no
+/// memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SiblingSet {
     wanted: [u64; WORDS],
     durable: [u64; WORDS],
-    /// There may be some behind the first words: with few siblings nothing else is looked at.
+    /// Whether words behind the first may have bits: with few shards only the first word is looked at.
     has_more: bool,
 }
 
@@ -31,7 +31,7 @@ impl SiblingSet {
         }
     }
 
-    /// The siblings in their order, and whether they have to record the message.
+    /// The shards in the order of their indexes, and whether they have to record the message.
     #[inline]
     pub(super) fn iter(&self) -> WantedSiblings<'_> {
         WantedSiblings { set: self, word: 0, rest: self.wanted[0] }
@@ -42,7 +42,7 @@ impl SiblingSet {
 pub(super) struct WantedSiblings<'a> {
     set: &'a SiblingSet,
     word: usize,
-    /// The siblings of this word that are still to come.
+    /// The shards of this word that are still to come.
     rest: u64,
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use crate::mem::testing::Random;
 
     #[test]
-    fn a_sibling_set_maps_siblings_to_whether_they_record() {
+    fn a_set_of_shards_says_which_of_them_record_the_message() {
         let mut random = Random::new(5);
         for _ in 0..100 {
             let (mut set, mut model) = (SiblingSet::default(), BTreeMap::<u16, bool>::new());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sibling_set_has_the_first_and_the_last_sibling_and_none_behind() {
+    fn a_set_of_shards_can_have_the_first_and_the_last_shard() {
         let mut set = SiblingSet::default();
         set.insert(0, true);
         set.insert(Shard::MAX_COUNT - 1, false);

@@ -1,4 +1,4 @@
-//! What the engine asks and tells, by the subjects that answer.
+//! The engine's questions to the other shards, each answered by the file for its subject.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -33,7 +33,7 @@ use crate::shards::waits::Waits;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
-/// All that one broker keeps for its siblings: each subject's state, which the file of that subject alone looks into.
+/// The state of this broker for the other shards. Each field belongs to one file, which alone looks into it.
 #[derive(Debug)]
 pub(crate) struct SiblingState {
     pub(super) links: ShardLinks,
@@ -49,12 +49,12 @@ pub(crate) struct SiblingState {
 }
 
 impl SiblingState {
-    /// What a sibling is to be handed next, and which sibling.
+    /// The next forward, and the shard that is to get it.
     pub(crate) fn poll(&mut self) -> Option<(u16, Forward)> {
         self.links.poll()
     }
 
-    /// The same for all that one sibling is to be handed.
+    /// All forwards for one shard, which is returned.
     pub(crate) fn poll_all(&mut self, forwards: &mut VecDeque<Forward>) -> Option<u16> {
         self.links.poll_all(forwards)
     }

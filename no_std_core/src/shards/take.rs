@@ -1,4 +1,4 @@
-//! What a sibling hands over is taken.
+//! Handles the forwards of other shards.
 
 use alloc::collections::VecDeque;
 
@@ -49,7 +49,7 @@ impl Engine<'_> {
                 self.shards.removals.answer_round(&mut self.shards.links, from, round, stamp)
             }
             Content::RoundDone(_) if self.shards.greeting.is_going_on() => {
-                // Behind the messages that are set aside.
+                // The answer to a round must stay behind the messages that are set aside.
                 self.shards.greeting.set_aside(from, forward);
             }
             Content::RoundDone(round) => self.end_round(from, round),
@@ -69,13 +69,13 @@ impl Engine<'_> {
         }
     }
 
-    /// A sibling's message has come, recorded at this place or not at all. Gives whether it is new, and was not taken
-    /// before a restart.
+    /// A message of another shard has come, with this sequence number if it is recorded. Returns whether it is new, and
+    /// was not received before a restart already.
     #[inline]
     fn note_arrival(&mut self, from: u16, sequence: u64, body_len: usize) -> bool {
         self.shards.links.confirm(from, || self.messages.bytes.take_spare_buffers());
         if sequence > 0 {
-            // The credit came also with a message that was taken before, as it was passed on again.
+            // The credit came even with a message that was received before, because it was sent again.
             self.take_credit(body_len);
         }
         self.is_new(from, sequence)
@@ -90,7 +90,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes as many forwards as the share of work allows; the others stay in the list.
+    /// Handles as many forwards as the share of work allows; the others stay in the list.
     pub(crate) fn on_forwards(&mut self, now: Instant, from: u16, forwards: &mut VecDeque<Forward>) {
         let before = self.work;
         while !forwards.is_empty() && !self.work.has_done(before, self.config.work_share) {
@@ -104,13 +104,13 @@ impl Engine<'_> {
             }
         }
         if forwards.is_empty() {
-            // What comes next lies where these lay, in memory that the caches have, and not behind.
+            // The memory is used from its beginning again, where the next forwards are in the caches.
             forwards.clear();
         }
     }
 }
 
-/// The topic of a message for whoever subscribed here.
+/// The topic of a message for the subscribers here.
 fn topic_of(forward: &Forward) -> Option<&[u8]> {
     match &forward.0 {
         Content::Message(shared) => Some(shared.topic()),

@@ -1,4 +1,4 @@
-//! Messages that must survive on a sibling: they are recorded here until they are safe there.
+//! Transits: messages that must survive on another shard. They are recorded here until they are safe there.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -16,46 +16,47 @@ use crate::shards::forward::Content;
 use crate::shards::links::ShardLinks;
 use crate::topic::TopicFilter;
 
-/// A message that is recorded until it is safe with a sibling.
+/// A message that is recorded until it is safe on another shard.
 #[derive(Clone, Debug)]
 pub(super) struct PendingTransit {
     pub(crate) to: u16,
     pub(crate) sequence: u64,
-    /// Held by this reference.
+    /// The message, to which the transit holds a reference.
     pub(crate) message: Handle<Message>,
     pub(crate) publisher_key: u32,
-    /// The shared subscription that it is for alone: for one of its members if we own it, and else for its owner.
+    /// The shared subscription to which the message is limited. If its home is this shard, the message is for one member;
+    /// otherwise it is for the home.
     pub(crate) group: Option<Arc<str>>,
 }
 
 impl PendingTransit {
-    /// The parts that are recorded.
+    /// The parts of the transit that are recorded.
     pub(super) fn parts(&self) -> TransitParts<'_> {
         let Self { to: sibling, sequence, message, publisher_key, .. } = *self;
         TransitParts { sibling, sequence, message, publisher_key, group: self.group.as_deref().unwrap_or("") }
     }
 }
 
-/// All transits, and how far siblings have got.
+/// All transits, and for each other shard which messages are safe.
 #[derive(Debug)]
 pub(super) struct Transits {
-    /// Our own index.
+    /// The index of this shard.
     shard: u16,
-    /// The transits by their slots.
+    /// The transits by slot.
     slots: Vec<Option<PendingTransit>>,
     free: Vec<u32>,
     siblings: Vec<SiblingProgress>,
 }
 
-/// The state of one sibling.
+/// The state of the messages to and from one other shard.
 #[derive(Debug, Default)]
 struct SiblingProgress {
-    /// Recorded messages to it that are not safe there: their places and slots, in order.
+    /// Messages to that shard that are not safe there yet: their sequence numbers and slots, in order.
     transits: VecDeque<(u64, u32)>,
-    /// The last place given out, and the last one that was taken from it.
+    /// The last sequence number of a message to that shard; `taken` is the last one of a message from it.
     sent: u64,
     taken: u64,
-    /// Places of its messages, which it is told are safe here once a batch is.
+    /// Messages from that shard: a batch, and the last sequence number in it. When the batch is safe, the shard is told.
     unsafe_yet: VecDeque<(u32, u64)>,
 }
 
@@ -65,17 +66,17 @@ impl Transits {
         Self { shard: shard.index, slots: Vec::new(), free: Vec::new(), siblings }
     }
 
-    /// Whether some sibling has more to make safe than it may.
+    /// Whether for some shard as many messages are not safe yet as are allowed.
     #[inline]
     pub(super) fn are_at_limit(&self, limit: usize) -> bool {
-        // All of them together are seldom so many.
+        // The first comparison saves the second one most of the time: all transits together are seldom so many.
         self.slots.len().saturating_sub(self.free.len()) >= limit
             && self.siblings.iter().any(|sibling| sibling.transits.len() >= limit)
     }
 }
 
 impl Transits {
-    /// Notes a message for `to`: its slot and place. `None` if there are too many.
+    /// Notes a message for the shard `to`. Returns its slot and its sequence number; `None` if there are too many.
     pub(super) fn begin(
         &mut self,
         to: u16,
@@ -100,7 +101,8 @@ impl Transits {
         Some((slot as usize, sequence))
     }
 
-    /// Takes a message out that is safe with `by`, where all up to `sequence` are; its slot.
+    /// Removes the next transit that is safe on the shard `by`, where all messages up to `sequence` are safe. Returns it with
+    /// its slot.
     pub(super) fn end(&mut self, by: u16, sequence: u64) -> Option<(usize, PendingTransit)> {
         let sibling = self.siblings.get_mut(usize::from(by))?;
         let (_, slot) = *sibling.transits.front().filter(|(first, _)| *first <= sequence)?;
@@ -117,7 +119,7 @@ impl Transits {
         self.slots.len()
     }
 
-    /// Whether a recorded message is new, and not one that was taken before a restart.
+    /// Whether a recorded message from the shard `from` is new, and was not received before a restart already.
     pub(super) fn take_sequence(&mut self, from: u16, sequence: u64) -> bool {
         let Some(sibling) = self.siblings.get_mut(usize::from(from)) else { return false };
         let is_new = sequence > sibling.taken;
@@ -125,13 +127,13 @@ impl Transits {
         is_new
     }
 
-    /// The last place that was taken from a sibling, and the last one that was sent to it.
+    /// The sequence numbers of the last message received from that shard, and of the last message sent to it.
     pub(super) fn progress(&self, sibling: usize) -> Option<(u64, u64)> {
         let sibling = self.siblings.get(sibling)?;
         (sibling.taken > 0 || sibling.sent > 0).then_some((sibling.taken, sibling.sent))
     }
 
-    /// After a restart: siblings hear what was taken from them, as it is recorded here.
+    /// After a restart: tells the other shards which of their messages were received, as it is recorded here.
     pub(super) fn tell_taken(&self, links: &mut ShardLinks) {
         for other in links.others() {
             if let Some(taken) =
@@ -142,15 +144,15 @@ impl Transits {
         }
     }
 
-    /// A sibling has taken all up to that place, which may not be known here any more after a restart: what it gets from now on
-    /// has its place behind.
+    /// The shard `by` has received all messages up to `sequence`. After a restart this shard may not know that number any more,
+    /// so later messages get greater numbers.
     pub(super) fn note_taken(&mut self, by: u16, sequence: u64) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
             sibling.sent = sibling.sent.max(sequence);
         }
     }
 
-    /// A sibling is told that its messages up to `sequence` are safe, once `batch` is.
+    /// Once `batch` is safe, the shard `from` is told that its messages up to `sequence` are safe.
     pub(super) fn confirm_when_safe(&mut self, batch: u32, from: u16, sequence: u64) {
         let Some(sibling) = self.siblings.get_mut(usize::from(from)) else { return };
         match sibling.unsafe_yet.back_mut() {
@@ -159,7 +161,7 @@ impl Transits {
         }
     }
 
-    /// Another batch is safe: siblings are told of their messages in it.
+    /// Another batch is safe: tells other shards which of their messages are in it.
     pub(super) fn tell_safe(&mut self, links: &mut ShardLinks, is_unsafe: impl Fn(u32) -> bool) {
         for other in links.others() {
             while let Some(sibling) = self.siblings.get_mut(usize::from(other))
@@ -171,7 +173,7 @@ impl Transits {
         }
     }
 
-    /// Puts a message back into its slot after a restart; whether it can be there.
+    /// Restores a message to its slot. Returns false if the record makes no sense.
     pub(super) fn restore(&mut self, slot: usize, transit: PendingTransit) -> bool {
         let (to, sequence) = (transit.to, transit.sequence);
         let is_other = to != self.shard && usize::from(to) < self.siblings.len();
@@ -199,7 +201,7 @@ impl Transits {
         true
     }
 
-    /// What was restored gets its order; the slots, in the order in which the messages are to be sent again.
+    /// Sorts the restored transits. Returns their slots in the order in which the messages are to be sent again.
     pub(super) fn end_restoring(&mut self) -> Vec<u32> {
         let vacant = self.slots.iter().enumerate().filter(|(_, transit)| transit.is_none());
         self.free = vacant.map(|(slot, _)| slot as u32).collect();
@@ -212,7 +214,7 @@ impl Transits {
 }
 
 impl Engine<'_> {
-    /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
+    /// Records a message until it is safe on the shard `to`. Returns its sequence number, or 0 if there is no room.
     pub(super) fn begin_transit(
         &mut self,
         to: u16,
@@ -228,7 +230,7 @@ impl Engine<'_> {
         sequence
     }
 
-    /// A sibling has recorded what is left of all messages up to that place.
+    /// The shard `by` has recorded all that is needed of the messages up to `sequence`.
     pub(super) fn end_transits(&mut self, by: u16, sequence: u64) {
         self.shards.transits.note_taken(by, sequence);
         while let Some((slot, transit)) = self.shards.transits.end(by, sequence) {
@@ -240,14 +242,15 @@ impl Engine<'_> {
         self.wake_congested();
     }
 
-    /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
+    /// Whether a message from the shard `from` was not received before a restart already. That shard is told when the message
+    /// is safe here.
     pub(super) fn is_new(&mut self, from: u16, sequence: u64) -> bool {
         if sequence == 0 {
             return true;
         }
         let is_new = self.shards.transits.take_sequence(from, sequence);
         if is_new {
-            // With what comes of it, in whichever batch that is.
+            // The mark is recorded together with the records that the message causes, in whichever batch they are.
             self.messages.journal.mark_lazily(Kind::Sibling, usize::from(from));
         }
         let batch = self.messages.journal.gathering();
@@ -255,7 +258,7 @@ impl Engine<'_> {
         is_new
     }
 
-    /// A message that was on its way to a sibling at the restart.
+    /// Restores a message that was on its way to another shard at the restart.
     pub(super) fn take_back_transit(&mut self, slot: usize, record: TransitParts<'_>) -> bool {
         let message = record.message;
         let is_group = TopicFilter::new(record.group).is_ok_and(|filter| filter.share_name().is_some());
@@ -276,7 +279,7 @@ impl Engine<'_> {
         true
     }
 
-    /// Holds the message once more than it is held durably, so that the body stays in memory.
+    /// Holds one reference more to the message than the durable one, so that its body stays in memory.
     fn hold_for_transit(&mut self, message: Handle<Message>) {
         self.messages.hold(message);
         self.messages.hold(message);

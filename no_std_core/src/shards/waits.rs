@@ -1,24 +1,24 @@
-//! What a connection waits for siblings with.
+//! For which answers of other shards a connection waits.
 
 use crate::engine::neighbour_state::Empty;
 
-/// What a connection waits for. Packed, so that each idle connection takes no more for the sake of alignment.
+/// For which answers a connection waits. The struct is packed, so that alignment makes no idle connection larger.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed)]
 pub(crate) struct Waits {
-    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
+    /// The next packet waits until the other shards have passed the fence with this number; 0: it does not wait.
     pub(super) fence: u64,
-    /// Which of [`Waits::REFUSED`] and [`Waits::CONGESTED`] hold.
+    /// The marks [`Waits::REFUSED`] and [`Waits::CONGESTED`].
     marks: u8,
 }
 
 impl Waits {
-    /// A sibling has no room for the message that waits.
+    /// Another shard has no room for the next message.
     pub(super) const REFUSED: u8 = 1;
-    /// It waits until siblings have confirmed more.
+    /// The connection waits until other shards have confirmed more messages.
     pub(super) const CONGESTED: u8 = 2;
 
-    /// Sets or takes away a mark; whether it was there.
+    /// Sets or removes a mark. Returns whether it was set before.
     #[inline]
     pub(super) fn mark(&mut self, mark: u8, on: bool) -> bool {
         let before = self.marks & mark != 0;

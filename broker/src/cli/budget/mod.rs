@@ -13,7 +13,7 @@ use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Bytes that the store keeps in memory for the place of a record.
+/// How many bytes of memory the store uses to remember where one record is.
 const PLACE: usize = 8;
 
 /// Print what fits into the memory that a gateway may take, or what memory it needs; or the bytes of a firmware
@@ -77,7 +77,8 @@ impl BudgetOptions {
     }
 }
 
-/// An entry of a table refers to another one by a number of 32 bits.
+/// Parses a count of table entries. An entry of a table refers to another one by a number of 32 bits, so the count is
+/// bounded.
 fn count(text: &str) -> Result<usize, String> {
     number(text, 1..=u32::MAX as usize - 1)
 }
@@ -112,7 +113,7 @@ fn firmware(options: &BudgetOptions) -> Result<String, String> {
         connections,
         sessions,
         subscriptions,
-        // One level more than topics use: the root.
+        // The tree has one level more than filters and topics have: the root.
         levels: options.topic_levels.unwrap_or(subscriptions.saturating_mul(2)).saturating_add(1),
         messages,
         deliveries: options.deliveries.unwrap_or(messages),
@@ -180,7 +181,7 @@ fn full_tables(options: &BudgetOptions, config: &Config, shards: u16) -> String 
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
-    // Each entry with a mark has a place in the store too.
+    // For each entry with a mark the store remembers where its record is.
     let places = if has_store { entries.marks } else { 0 };
     let places = table.add("places of records in the store", places, PLACE);
     let shard = core
@@ -231,7 +232,7 @@ impl MemoryTable {
         }
     }
 
-    /// Returns the bytes in all.
+    /// Adds a row. Returns the bytes in all.
     fn add(&mut self, name: &str, count: usize, each: usize) -> usize {
         let bytes = count.saturating_mul(each);
         let _ = writeln!(self.text, "{name:<32}{count:>12} x {each:>10} B {bytes:>18} B");
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_is_the_sum_of_its_tables() {
+    fn the_memory_of_a_gateway_is_the_sum_of_its_tables() {
         let text = printed(&["--shards=3", "--connections=1000", "--messages=500", "--message-bytes=100"]).unwrap();
         let of_shard = bytes(&text, "broker of a shard");
         let tables = text.lines().take_while(|line| !line.starts_with("broker of")).filter(|line| line.contains(" x "));

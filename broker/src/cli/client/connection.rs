@@ -26,16 +26,16 @@ pub(crate) enum ClientError {
     /// The broker closed the connection, and said why if it speaks MQTT 5.0.
     Disconnected(Option<(ReasonCode, String)>),
     Refused(ReasonCode, String),
-    /// The broker sent something that the protocol does not allow.
+    /// The broker sent bytes that the protocol does not allow.
     Broken(Refusal),
     Input(io::Error),
     Output(io::Error),
     Unanswered,
-    /// The broker refused this subscription or message.
+    /// The broker refused this subscription or message: its name, the Reason Code, and the Reason String as the end of a sentence.
     Rejected(String, ReasonCode, String),
-    /// The bytes that the packet has, and the most bytes that the broker takes.
+    /// The CONNECT or SUBSCRIBE is too large: the bytes that the packet has, and the most bytes that the broker accepts.
     TooLarge(u32, u32),
-    /// This message is too large, with the bytes that its packet needs and the bytes that the broker allows.
+    /// A message is too large: its name, the bytes that its packet has, and the most bytes that the broker accepts.
     MessageTooLarge(String, u32, u32),
     /// A feature that the broker does not have, as its CONNACK said.
     Unavailable(String),
@@ -88,7 +88,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     version: Version,
     received: Vec<u8>,
-    /// How many of `received` were handed out.
+    /// How many of the `received` bytes belong to packets that were handled.
     taken: usize,
     last_sent: Instant,
     /// When the PINGREQ was sent, if nothing has arrived from the broker since.
@@ -118,7 +118,7 @@ impl Connection {
             },
             next_id: 0,
         };
-        // MQTT 3.1 has no empty Client Identifiers.
+        // MQTT 3.1 does not allow an empty Client Identifier.
         let made_up = format!("goldcrest-{}", std::process::id());
         let client_id = match options.version {
             Version::V3_1 if options.client_id.is_empty() => &made_up,
@@ -166,7 +166,7 @@ impl Connection {
         PacketId::new(self.next_id).unwrap_or(PacketId::MIN)
     }
 
-    /// Sends a packet. If it is larger than the broker takes, this is an error and nothing is sent [MQTT-3.2.2-15].
+    /// Sends a packet. A packet that is larger than the broker accepts is an error, and is not sent [MQTT-3.2.2-15].
     pub(crate) fn send(&mut self, packet: Packet<'_>) -> Result<(), ClientError> {
         let len = packet.encoded_len(self.version);
         if len > self.limits.packet_len {
@@ -176,14 +176,14 @@ impl Connection {
         packet.encode(self.version, &mut bytes);
         self.last_sent = Instant::now();
         self.stream.write_all(&bytes).map_err(|error| match error.kind() {
-            // If the broker sent a DISCONNECT before, its reason tells more than this error.
+            // A DISCONNECT that the broker sent before tells more than this error.
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.last_words(error),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Unanswered,
             _ => ClientError::Lost(error),
         })
     }
 
-    /// Waits for one packet, for ever if there is no deadline, and gives it to `handle`.
+    /// Waits for one packet until `deadline`, or for ever without a deadline, and gives the packet to `handle`.
     pub(crate) fn next<T>(
         &mut self,
         deadline: Option<Instant>,
@@ -229,10 +229,10 @@ impl Connection {
         }
     }
 
-    /// Writes to `out`, which may be slow, and keeps the connection alive meanwhile. Nothing is read from the broker meanwhile, so that the broker
-    /// sends no more than can be written.
+    /// Writes to `out`, which may be slow, and keeps the connection alive meanwhile. Nothing is read from the broker meanwhile, so the
+    /// broker sends no more than the client can write.
     pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), ClientError> {
-        /// PIPE_BUF in Linux: so many bytes can be written without waiting to a pipe that is ready.
+        /// PIPE_BUF in Linux: a pipe that is ready accepts so many bytes without making the writer wait.
         const PIECE: usize = 4096;
         while !bytes.is_empty() {
             let mut watched = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
@@ -249,14 +249,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until the broker has taken all that was sent: messages of QoS 0 have no acknowledgement, and a broker that
-    /// refuses one closes the connection.
+    /// Waits until the broker has read all packets that were sent. Messages of QoS 0 have no acknowledgement, and a broker that refuses one
+    /// closes the connection.
     pub(crate) fn confirm(&mut self) -> Result<(), ClientError> {
         self.send(Packet::PingReq)?;
         self.wait_for(|packet| matches!(packet, Packet::PingResp).then_some(()))
     }
 
-    /// Sends DISCONNECT, and returns the error if the broker has sent a DISCONNECT with one before.
+    /// Sends DISCONNECT. If the broker has sent a DISCONNECT with an error before, returns that error.
     pub(crate) fn close(mut self) -> Result<(), ClientError> {
         self.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)))?;
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -273,13 +273,13 @@ impl Connection {
         }
     }
 
-    /// Reads more, and keeps the connection alive meanwhile.
+    /// Reads more bytes, and keeps the connection alive meanwhile.
     fn fill(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
         self.wait(None, deadline).map(|_| ())
     }
 
-    /// Waits for bytes of the broker and reads them, or returns `true` once `input` can be read. Sends a PINGREQ when one is due, so that the
-    /// broker hears of this client whatever it waits for, and however much it receives.
+    /// Waits for bytes of the broker and reads them, or returns `true` once `input` can be read. Sends a PINGREQ when one is due, so that
+    /// the broker hears of this client whatever the client waits for, and however much the client receives.
     fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, ClientError> {
         self.received.drain(..self.taken);
         self.taken = 0;
@@ -301,7 +301,7 @@ impl Connection {
         Ok(ready.get(1) == Some(&true))
     }
 
-    /// When the next PINGREQ is due: after half of the Keep Alive, so that it has the other half to reach the broker.
+    /// When the next PINGREQ is due: after half of the Keep Alive, so that the PINGREQ has the other half to reach the broker.
     fn ping_at(&self) -> Option<Instant> {
         (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2)
     }
@@ -370,8 +370,8 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, ClientError> {
     Err(failed(last))
 }
 
-/// Every interface has link-local addresses, so such an address needs the name of its interface: `fe80::1%eth0`. The system's error for a wrong or
-/// missing name does not say so.
+/// Refuses a link-local address without the name of its interface. Every interface has link-local addresses, so such an address needs the
+/// name: `fe80::1%eth0`. The system's error for a wrong or missing name does not say so.
 fn check_interface(host: &str) -> io::Result<()> {
     let (address, interface) = host.split_once('%').map_or((host, None), |(address, name)| (address, Some(name)));
     let Ok(address) = address.parse::<Ipv6Addr>() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! `goldcrest sub` and `goldcrest pub`: small clients, so that a newcomer needs nothing else.
+//! `goldcrest sub` and `goldcrest pub`: small clients, so that a newcomer needs no other program to try the broker.
 
 mod connection;
 mod options;

@@ -66,7 +66,7 @@ pub(in crate::cli) struct PublisherOptions {
     pub(super) common: ClientOptions,
 }
 
-/// A host name or an address. An IPv6 address may stand in brackets, as it does in front of a port.
+/// Parses a host name or an address. An IPv6 address may stand in brackets, as it does in front of a port.
 fn host(text: &str) -> Result<String, &'static str> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let (address, _) = bare.split_once('%').unwrap_or((bare, ""));
@@ -77,7 +77,7 @@ fn host(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A Client Identifier is a UTF-8 string of MQTT, whose length has two bytes (section 1.5.4).
+/// Parses a Client Identifier: a UTF-8 string of MQTT, whose length has two bytes (section 1.5.4).
 fn client_id(text: &str) -> Result<String, String> {
     let (len, max) = (text.len(), u16::MAX);
     if len > max.into() {
@@ -186,7 +186,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_value_may_be_empty_begin_with_a_hyphen_or_be_no_text() {
+    fn a_message_may_be_empty_begin_with_a_hyphen_or_be_no_utf_8() {
         use std::os::unix::ffi::OsStrExt;
         for message in ["-5", "--help", "-", "--", "-r", ""] {
             let options = publisher(&["-t", "a", "-m", message, "-q", "1"]);
@@ -201,7 +201,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_may_stand_in_brackets() {
+    fn a_host_may_be_an_ipv6_address_in_brackets() {
         for (given, taken) in [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("::1", "::1"), ("h", "h")] {
             assert_eq!(publisher(&["-t", "a", "-h", given]).common.host, taken);
         }
@@ -211,7 +211,7 @@ pub(super) mod tests {
         }
     }
 
-    /// On a command line with many options the name tells which value is wrong.
+    /// On a command line with many options the option's name tells the user which value is wrong.
     #[test]
     fn the_error_for_a_wrong_value_names_its_option() {
         for (option, names) in [
@@ -247,7 +247,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Otherwise the last value would win silently, and the first one would be ignored.
+    /// Otherwise the last value would count, and the first value would be ignored without a word.
     #[test]
     fn an_option_that_takes_one_value_is_refused_if_given_twice() {
         for (args, names) in [
@@ -279,7 +279,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn mistakes_are_reported() {
+    fn mistakes_in_the_options_of_a_client_are_reported() {
         assert!(mistake(&["sub"]).starts_with("-t, --topic FILTER is missing: A Topic Filter, like"));
         assert!(mistake(&["pub", "-m", "x"]).starts_with("-t, --topic TOPIC is missing: The Topic Name"));
         assert!(mistake(&["pub", "-t", "a/#"]).contains("a/#"));

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Publishes the message, or each line of standard input, and leaves when the broker has acknowledged all.
+/// Publishes the message, or each line of standard input, and ends when the broker has acknowledged all messages.
 pub(crate) fn run(options: &PublisherOptions) -> Result<(), ClientError> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(&connection, options)?;
@@ -71,7 +71,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
     publish(connection, options, &name, line.strip_suffix(b"\r").unwrap_or(&line))
 }
 
-/// Publishes `payload`. `name` stands for it in errors.
+/// Publishes `payload`. Errors call the message `name`.
 fn publish(
     connection: &mut Connection,
     options: &PublisherOptions,

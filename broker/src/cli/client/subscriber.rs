@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qos_2_message_is_printed_once_and_released_before_it_leaves() {
+    fn a_qos_2_message_is_printed_once_and_completed_before_the_command_ends() {
         let options = options(1);
         let mut printer = printer(&options);
         let ack = Ack::new(PacketId::MIN, ReasonCode::Success);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_subscription_is_named() {
+    fn the_error_for_a_refused_subscription_names_the_filter() {
         let codes = Codes::new(&[ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized]);
         let refusal = SubAck { packet_id: PacketId::MIN, properties: Properties::EMPTY, codes };
         let failure = printer(&options(1)).handle(Packet::SubAck(refusal)).unwrap_err();

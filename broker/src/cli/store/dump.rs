@@ -1,11 +1,11 @@
-//! Each record as one line of JSON.
+//! `goldcrest store dump`: prints each record as one line of JSON.
 
 use super::record_line::{Times, line};
 use goldcrest_store::{Examined, Key};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
-/// Prints all records, those that belong to no shard first. It is no failure if the reader stops reading.
+/// Prints all records, those that belong to no shard first. If the reader stops reading, that is no failure.
 pub(super) fn write(store: &Examined) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_what_is_wanted() {
+    fn mistakes_in_store_commands_say_what_is_wanted() {
         assert_eq!(mistake(&[]), "check, stats, dump, backup, restore or repair is wanted");
         assert!(
             mistake(&["chekc"]).contains("\"chekc\" is no subcommand")

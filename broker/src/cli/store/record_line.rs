@@ -1,4 +1,5 @@
-//! A record as a line of JSON: fields in this order, null for a value that is missing or a time that never comes.
+//! A record as a line of JSON: the fields are in the order below, and null stands for a value that is missing or a time
+//! that never comes.
 
 use super::stats::time_of_day;
 use crate::access::{GatewayRecord, PrincipalRecord, is_gateway_kind};
@@ -11,17 +12,17 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// Converts times of the gateway's own clock to the time of day, as if the machine's clock went right from the last write
-/// on.
+/// Converts times of the gateway's own clock to the time of day, as if the machine's clock had been right since the last
+/// write.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
-    /// Both clocks at the last write.
+    /// The time on the gateway's own clock at the last write, in milliseconds.
     pub(super) instant_ms: u64,
     pub(super) wall_ms: u64,
 }
 
 impl Times {
-    /// `None` for a time that never comes.
+    /// The time of day as text; `None` for a time that never comes.
     fn text(self, time: Instant) -> Option<String> {
         let ahead = i128::from(time.as_millis()) - i128::from(self.instant_ms);
         let wall_ms = u64::try_from((i128::from(self.wall_ms) + ahead).max(1)).unwrap_or(u64::MAX);
@@ -257,7 +258,7 @@ impl DeliveryFields {
     }
 }
 
-/// With padding (RFC 4648, section 4).
+/// Base64 with padding (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -295,7 +296,7 @@ mod tests {
         }
     }
 
-    /// The line for a record in slot 6 of shard 1 has these fields besides.
+    /// Asserts that the line for a record in slot 6 of shard 1 has `fields` besides those of every record.
     #[track_caller]
     fn expect(kind: Kind, value: Value<'_>, fields: &str) {
         let mut bytes = [0; 512];
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_kinds_are_shown_with_all_their_fields() {
+    fn records_of_all_other_kinds_are_shown_with_all_fields() {
         expect(Kind::Group, Value::Group(record::GroupRecord { filter: "$share/g/t" }), r#""filter":"$share/g/t""#);
         expect(
             Kind::Subscription,
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_principal_belongs_to_no_shard() {
+    fn a_principal_record_is_shown_without_a_shard() {
         let key = Key { shard: Key::COMMON, kind: 0x40, slot: 6 };
         let written = line(key, &[1, 7, 3, b'a', b'n', b'n'], TIMES);
         assert_eq!(written, "{\"kind\":\"Principal\",\"slot\":6,\"number\":7,\"name\":\"ann\"}\n");

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_readable() {
+    fn times_are_printed_as_rfc_3339_has_them() {
         assert_eq!(time_of_day(1_795_907_782_326), "2026-11-28T23:16:22.326Z");
         assert_eq!(time_of_day(1), "1970-01-01T00:00:00.001Z");
         assert_eq!(time_of_day(253_402_300_799_999), "9999-12-31T23:59:59.999Z");

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 /// The most bytes that one read takes, unless packets are long; and the most bytes that are copied for one write.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// The unread beginning of a packet is copied in front of the bytes that are read next if it has at most so many bytes. A longer one stays in place,
-/// and the rest of the packet is read behind it.
+/// If the unread beginning of a packet has at most so many bytes, it is copied in front of the bytes that are read next. A longer beginning
+/// stays in place, and the rest of the packet is read behind it.
 const SHORT_REST: usize = 16 * 1024;
 
 /// Packets of so many bytes are long: a read should end where such a packet ends, so that little is copied.
@@ -34,13 +34,13 @@ pub(crate) struct Socket {
     pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
     transport: Transport,
-    /// Puts this socket into the event loop's list of ready sockets.
+    /// The waker that puts this socket into the event loop's list of ready sockets.
     waker: Waker,
-    /// Bytes that were read, but not consumed by the core.
+    /// Bytes that were read and that the core has not consumed.
     unread: ByteQueue,
-    /// Bytes that the core gave for writing, but the transport has not taken.
+    /// Bytes that the core gave for writing and that the transport has not accepted.
     unsent: ByteQueue,
-    /// The transport takes no more bytes for now.
+    /// The transport accepts no more bytes for now.
     is_blocked: bool,
     /// Nothing can be written any more.
     is_broken: bool,
@@ -57,30 +57,30 @@ pub(crate) struct Socket {
     packet_len: u32,
 }
 
-/// Whether bytes are taken from the peer.
+/// Whether the socket reads bytes from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Bytes are taken as they come.
+    /// The socket reads bytes as they come.
     Open,
-    /// Bytes are taken again once the core has named the connection as ready.
+    /// The socket reads no bytes until the core names the connection as ready.
     Waiting,
-    /// No bytes are taken any more.
+    /// The socket reads no bytes any more.
     Closed,
 }
 
 /// Where the bytes of a read are.
 pub(crate) enum ReadOutcome {
-    /// So many bytes, at the beginning of the shard's buffer; the socket itself holds none.
+    /// So many bytes were read to the beginning of the shard's buffer; the socket itself holds none.
     InBuffer(usize),
-    /// In [`Socket::unread`], to which so many bytes were added.
+    /// So many bytes were added to [`Socket::unread`].
     InSocket(usize),
-    /// Nowhere: the peer sends no more.
+    /// No bytes were read: the peer sends no more.
     End,
 }
 
 impl Socket {
-    /// The most bytes that wait in both directions: unread, an unfinished packet with the bytes that came with CONNECT, or the last read; unsent, the
-    /// rest of one write. The rest of a long payload stays with the core.
+    /// The most bytes that wait in both directions. Unread: an unfinished packet with the bytes that came with CONNECT, or the last read.
+    /// Unsent: the rest of one write. The rest of a long payload stays with the core.
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
         let begun = packet_bytes.saturating_add(CHUNK);
         let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
@@ -107,13 +107,13 @@ impl Socket {
         }
     }
 
-    /// The address of the peer, as far as it is still known.
+    /// The address of the peer; `None` if the peer is in this process, or the system does not know the address any more.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.transport.peer()
     }
 
-    /// Has the shard look after the socket when there is something to be read, if it stops reading before [`Socket::poll_read`] has said
-    /// `Pending`.
+    /// Makes the shard look after the socket when there is something to be read. For a shard that stops reading before
+    /// [`Socket::poll_read`] has said `Pending`.
     pub(crate) fn wake_when_readable(&self) {
         self.transport.wake_when_readable(&Context::from_waker(&self.waker));
     }
@@ -122,7 +122,7 @@ impl Socket {
         self.waker.clone()
     }
 
-    /// Has the event loop look after the socket again.
+    /// Makes the event loop look after the socket again.
     pub(crate) fn wake(&self) {
         self.waker.wake_by_ref();
     }
@@ -159,7 +159,7 @@ impl Socket {
             ..LONG_PACKET => rest.len() + self.permit.most_at_once(CHUNK),
             len @ ..=READ_BUFFER if self.permit.most_at_once(CHUNK) == CHUNK => READ_BUFFER / len * len,
             LONG_PACKET..=READ_BUFFER => rest.len() + SHORT_REST,
-            // So much that the rest of the packet is read in place.
+            // The rest of the packet is so long that it is read in place.
             _ => LONG_PACKET,
         };
         let (front, behind) = buffer[..goal].split_at_mut(rest.len());
@@ -191,7 +191,8 @@ impl Socket {
         self.unread.as_slice()
     }
 
-    /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; at most as much as one read takes.
+    /// Reads on while the core accepts nothing from the peer, so that the core can look for PINGREQ. Reads at most as much as one read
+    /// does.
     pub(crate) fn read_ahead(&mut self) {
         let most = self.permit.most_at_once(READ_BUFFER);
         loop {
@@ -201,7 +202,7 @@ impl Socket {
             }
             let into = self.unread.with_room(most);
             into.resize(into.capacity().min(most).max(waiting), 0);
-            // The next read finds an error, or the end, again.
+            // An error, or the end, shows again at the next read.
             let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);
             if read == 0 {
@@ -223,18 +224,19 @@ impl Socket {
         self.unread.see(count);
     }
 
-    /// Keeps the bytes of the buffer that the core did not consume. If a good part of a packet has come, memory for the whole packet is taken.
+    /// Keeps the bytes of the buffer that the core did not consume. If a good part of a packet has come, reserves memory for the whole
+    /// packet.
     pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
         let is_short = rest.len() <= SHORT_REST;
         self.unread.push(rest, if is_short { 0 } else { packet_len(rest).unwrap_or(0) as usize });
     }
 
-    /// The core consumed `count` of the unread bytes.
+    /// Removes `count` bytes, which the core has consumed, from the unread bytes.
     pub(crate) fn consume_unread(&mut self, count: usize) {
         self.unread.consume(count);
     }
 
-    /// Whether the transport takes no more bytes for now. Meanwhile the core is not asked for more.
+    /// Whether the transport accepts no more bytes for now. Meanwhile the core is not asked for more.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
@@ -253,7 +255,8 @@ impl Socket {
         self.is_broken
     }
 
-    /// Writes once: `bytes`, and then `payload`. Keeps the bytes of `bytes` that were not taken. Returns how many bytes of `payload` were taken.
+    /// Writes once: `bytes`, and then `payload`. Keeps the rest of `bytes` if the transport did not accept all. Returns how many bytes of
+    /// `payload` the transport accepted.
     pub(crate) fn write(&mut self, bytes: &[u8], payload: &[u8]) -> io::Result<usize> {
         debug_assert!(!self.is_blocked && !self.is_broken);
         let attempt = match (bytes, payload) {
@@ -274,7 +277,7 @@ impl Socket {
         Ok(written.saturating_sub(bytes.len()))
     }
 
-    /// Writes the bytes that were kept. Ready when none is left, and the transport takes more.
+    /// Writes the bytes that were kept. Ready when none of them is left, and the transport accepts more.
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.is_blocked {
             ready!(self.transport.poll_write_ready(cx))?;
@@ -290,8 +293,9 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the connection after the core has given its last bytes: writes the rest, tells the peer that nothing follows, and gives it a moment to
-    /// read them. Closing at once, with unread bytes of the peer, would make the system send a reset that overtakes a last DISCONNECT.
+    /// Closes the connection after the core has given its last bytes: writes the rest, tells the peer that nothing follows, and gives the
+    /// peer a moment to read these bytes. If the socket were closed at once, with unread bytes of the peer, the system would send a reset
+    /// that overtakes a last DISCONNECT.
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
@@ -364,12 +368,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_system_does_not_take_at_once_comes_in_order() {
+    async fn bytes_that_the_system_does_not_accept_at_once_are_sent_later_in_order() {
         let (mut socket, mut peer) = pair().await;
         let all = numbered(500_000);
         let writing = async {
             let (mut cut_in_bytes, mut cut_in_payload) = (0, 0);
-            // As a core would hand the bytes out: some bytes, and a payload behind them.
+            // A core hands bytes out in this way: some bytes, and a payload behind them.
             for part in all.chunks(100_000) {
                 let (bytes, mut payload) = part.split_at(40_000);
                 let mut bytes = bytes;

@@ -1,8 +1,8 @@
 //! A connection in memory: both ends are in this process.
 //!
 //! Each direction is a queue of at most [`CAPACITY`] bytes behind a lock, which is held only to copy bytes. A writer that finds the
-//! queue full waits, as it would for a TCP peer that does not read. Dropping an end closes both directions; bytes that it has
-//! written before can still be read.
+//! queue full waits, as it would for a TCP peer that does not read. Dropping an end closes both directions; the other end can still
+//! read the bytes that were written before.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ pub(crate) const CAPACITY: usize = 64 * 1024;
 /// Memory that an empty direction keeps at most, in bytes: an idle connection is to be small.
 const KEPT: usize = 4 * 1024;
 
-/// One end of a connection in memory. The other end reads the bytes that are written to this one, and the other way round. Dropping
+/// One end of a connection in memory. The other end reads the bytes that are written to this end, and the other way round. Dropping
 /// an end closes the connection.
 #[derive(Debug)]
 pub struct MemoryStream {
@@ -32,7 +32,7 @@ pub(crate) fn pair() -> (MemoryStream, MemoryStream) {
     (first, MemoryStream { incoming: other, outgoing: one })
 }
 
-/// One direction.
+/// The bytes of one direction of a connection.
 #[derive(Debug, Default)]
 struct Pipe(Mutex<Flow>);
 
@@ -41,7 +41,7 @@ struct Flow {
     bytes: VecDeque<u8>,
     /// Nothing more is written: after all of `bytes` a reader has reached the end.
     has_ended: bool,
-    /// Nobody will read, so a write is an error.
+    /// Whether the reading end is gone, so that a write is an error.
     is_abandoned: bool,
     /// The waker of a reader that found nothing to read.
     reader: Option<Waker>,
@@ -54,8 +54,8 @@ impl Pipe {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes as many bytes as fit into `into`; none at the end. If there are none yet, returns `Pending`, and wakes `cx` when some
-    /// arrive.
+    /// Moves as many bytes as fit to `into`; none at the end of the stream. If there are no bytes yet, returns `Pending`, and wakes
+    /// `cx` when some arrive.
     fn poll_take(&self, cx: Option<&Context<'_>>, into: &mut [u8]) -> Poll<usize> {
         let mut flow = self.lock();
         if flow.bytes.is_empty() && !flow.has_ended && !into.is_empty() {
@@ -79,7 +79,7 @@ impl Pipe {
         Poll::Ready(count)
     }
 
-    /// Puts as many bytes as there is room for.
+    /// Adds as many bytes to the queue as there is room for.
     fn put(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut flow = self.lock();
         if flow.is_abandoned || flow.has_ended {
@@ -149,7 +149,7 @@ fn keep(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Is never called with the lock held, because the woken task may look at once.
+/// Wakes a task. Is never called with the lock held, because the woken task may use the lock at once.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

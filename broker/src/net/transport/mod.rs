@@ -24,10 +24,10 @@ pub(crate) enum Transport {
     Memory(Box<MemoryStream>),
 }
 
-// The other variants do not make a TCP connection larger.
+// The other variants do not make `Transport` larger than a TCP connection.
 const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>());
 
-/// Whom to ask whether there are bytes to read.
+/// Who is asked whether there are bytes to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
     /// The runtime, which knows what the system reported last.
@@ -37,7 +37,7 @@ pub(crate) enum Asking {
 }
 
 impl Transport {
-    /// Where the peer is, as far as that is known. A peer in this process has no address.
+    /// The address of the peer, if it is known. A peer in this process has no address.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
@@ -59,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// Reads once, whatever the runtime has heard.
+    /// Reads once, whether or not the runtime has heard of bytes.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: there is nothing yet.
@@ -70,8 +70,9 @@ impl Transport {
         }
     }
 
-    /// Has `cx` woken when there is something to read: for a reader that stops before [`Transport::poll_read`] has said `Pending`. If bytes
-    /// may be waiting already, `cx` is woken at once. Over TCP this is always so: only a system call would tell.
+    /// Makes the runtime wake `cx` when there is something to read: for a reader that stops before [`Transport::poll_read`] has said
+    /// `Pending`. If bytes may be waiting already, `cx` is woken at once. Over TCP it always is: only a system call would tell whether
+    /// bytes are waiting.
     pub(crate) fn wake_when_readable(&self, cx: &Context<'_>) {
         let may_be_readable = match self {
             Self::Tcp(_) => true,
@@ -82,10 +83,10 @@ impl Transport {
         }
     }
 
-    /// Writes once. Returns how many bytes were taken.
+    /// Writes once. Returns how many bytes the transport accepted.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: no bytes are taken now. Any other error: none ever will be.
+    /// [`io::ErrorKind::WouldBlock`]: the transport accepts no bytes now. Any other error: it never will again.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
@@ -133,7 +134,7 @@ impl Transport {
         std::future::poll_fn(|cx| self.poll_write_ready(cx)).await
     }
 
-    /// Tells the peer that nothing follows what was written. It may still send.
+    /// Tells the peer that no more bytes follow. The peer may still send.
     pub(crate) fn end_writing(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => tcp::end_writing(stream),
@@ -144,7 +145,7 @@ impl Transport {
         }
     }
 
-    /// Takes the stream from the runtime of this thread.
+    /// Removes the stream from the runtime of this thread.
     ///
     /// # Errors
     /// The runtime or the system refuses.

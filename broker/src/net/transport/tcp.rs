@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-/// Reads by asking the system, whatever the runtime knows. No waker is registered.
+/// Reads by asking the system, whether or not the runtime has heard of bytes. No waker is registered.
 pub(super) fn poll_read(stream: &TcpStream, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     match try_read(stream, into.initialize_unfilled()) {
         Ok(read) => {

@@ -8,7 +8,7 @@ use goldcrest_core::codec::ReasonCode;
 use goldcrest_core::{ConnectionId, Instant, Limits, Shortage};
 
 impl EventLoop {
-    /// The Network Connection is gone.
+    /// Tells the core that the Network Connection is gone.
     pub(super) fn lose(&mut self, id: ConnectionId) {
         let now = self.begin();
         self.take(now, id);

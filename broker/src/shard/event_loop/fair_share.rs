@@ -1,4 +1,4 @@
-//! A fair share of the shard's time for each connection: a connection for which much was done is deferred until others were served.
+//! A fair share of the shard's time for each connection: if the shard did much work for a connection, it serves others first.
 
 use super::EventLoop;
 use crate::net::Reading;
@@ -19,7 +19,8 @@ impl EventLoop {
         self.broker.work().wrapping_sub(self.done_before)
     }
 
-    /// Charges a connection with the work since `before`. If that is much, the connection is deferred.
+    /// Charges a connection with the work that the core has done since its counter was at `before`. If that is much, the connection
+    /// is deferred.
     pub(super) fn charge(&mut self, id: ConnectionId, before: u64) {
         let spent = self.broker.work().wrapping_sub(before);
         if spent >= MUCH
@@ -31,8 +32,8 @@ impl EventLoop {
         }
     }
 
-    /// Serves deferred connections that have waited while as much work was done for others as had been done for them; as many as
-    /// fit into one share.
+    /// Serves deferred connections that have waited long enough: as much work was done for others meanwhile as had been done for
+    /// them. Serves as many as fit into one share.
     pub(super) fn serve_deferred(&mut self, now: Instant) {
         let before = self.broker.work();
         for _ in 0..self.deferred.len() {

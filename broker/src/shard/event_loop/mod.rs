@@ -1,4 +1,4 @@
-//! The event loop of a shard. Each turn hands the core the bytes that have arrived on all ready sockets, sends forwards to sibling shards in
+//! The event loop of a shard. Each turn hands the core the bytes that have arrived on all ready sockets, sends forwards to other shards in
 //! one batch each, and writes once to each connection that has something to send.
 //!
 //! ```text
@@ -6,8 +6,7 @@
 //! transmit      bytes out
 //! closing       the end of a connection
 //! fair_share    connections with much work wait until others had their turn
-//! paused_reads  PINGRESP for clients from which nothing is taken for a while
-//! memory        large packets wait until there is memory for them
+//! paused_reads  PINGRESP for clients whose packets are not read for a while
 //! timers        when the core's timers may fire
 //! ```
 
@@ -39,7 +38,7 @@ use std::task::{Context, Poll, Waker};
 /// The most connections that are served while another thread runs the event loop of a shard that sleeps.
 const MAX_SERVED_FOR_SLEEPING: usize = 16;
 
-/// A core broker with its sockets, and the state that they share.
+/// A core broker with its sockets, and the state of the loop.
 pub(crate) struct EventLoop {
     shard: u16,
     mailboxes: Arc<Mailboxes>,
@@ -47,7 +46,7 @@ pub(crate) struct EventLoop {
     /// The time of this turn, read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     timers: Timers,
-    /// When to look for PINGREQs of clients from which nothing is taken; see `paused_reads`.
+    /// When to look for PINGREQs of clients whose packets the core does not read for now; see `paused_reads`.
     paused_due: Instant,
     memory_waits: MemoryWaits,
     broker: Broker<'static>,
@@ -60,21 +59,21 @@ pub(crate) struct EventLoop {
     sockets: Vec<Option<Socket>>,
     /// How many of `sockets` are not `None`.
     open: usize,
-    /// Each connection whose last bytes are still being sent holds a clone.
+    /// Each connection whose last bytes are still being sent holds a clone, so that they can be counted.
     leaving: Arc<()>,
     read_buffer: Box<[u8]>,
     write_buffer: Box<[u8]>,
     /// Connections that have more to write though the core does not name them: the system took only a part of a write, or the write ended
     /// with a long payload.
     to_write_again: Vec<ConnectionId>,
-    /// Connections for which much work was done, each with the amount of work that others may still get before it. Until then nothing is read
-    /// from it or written to it.
+    /// Connections for which much work was done. The number is how much work may still be done for others first. Until then nothing is read
+    /// from the connection or written to it.
     deferred: VecDeque<(ConnectionId, u64)>,
     /// The core's count of work when the turn began.
     done_before: u64,
-    /// The contents of the mailbox. They are taken in each turn, and their memory is used again.
+    /// The contents of the mailbox, which are taken out in each turn. The memory is used again.
     mail: Mail,
-    /// Forwards that sibling shards sent and the core has not taken yet.
+    /// Forwards that other shards sent and the core has not handled yet.
     forwards: Forwards,
     /// Connections that other shards accepted, and whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
@@ -82,15 +81,15 @@ pub(crate) struct EventLoop {
     pub(crate) local_connections: Vec<LocalConnection>,
     /// Whether the gateway is stopping.
     pub(crate) is_stopping: bool,
-    /// Forwards to be sent to a sibling shard next. Empty between two uses, and kept for its memory.
+    /// Forwards that are about to be sent to another shard. Empty between two uses, and kept for its memory.
     outgoing: VecDeque<Forward>,
-    /// Sibling shards that sleep and have mail from this turn: for [`Mailboxes::run_or_wake`] at its end.
+    /// Shards that sleep and got mail in this turn: [`Mailboxes::run_or_wake`] is called for them at its end.
     pub(crate) asleep: Vec<u16>,
     /// Which sockets are ready.
     ready_queue: Arc<ReadyQueue>,
     /// Wakes the shard's task.
     task: Option<Waker>,
-    /// The task was woken, or runs: it will call [`EventLoop::flush`].
+    /// The shard's task was woken, or runs: it will call [`EventLoop::flush`].
     flush_is_due: bool,
     /// The time for which the task has set its timer. The timer may fire in vain: most deadlines are put off before they come, and setting
     /// the timer anew each time would cost more.
@@ -98,10 +97,10 @@ pub(crate) struct EventLoop {
 }
 
 impl EventLoop {
-    /// Bytes of the buffers that all sockets of a shard share.
+    /// The length of the buffers that all sockets of a shard share, in bytes.
     pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + ByteQueue::SPARE_BYTES;
 
-    /// The most bytes that one connection takes, besides what the core holds for it.
+    /// The most bytes of memory that one connection needs, besides its state in the core.
     pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
         size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
     }
@@ -147,7 +146,7 @@ impl EventLoop {
         }
     }
 
-    /// Has `decider` asked who may connect.
+    /// Makes the loop ask `decider` who may connect.
     pub(crate) fn decide_by(&mut self, decider: Option<Arc<dyn Decide>>) {
         self.decisions.decider = decider;
     }
@@ -216,7 +215,7 @@ impl EventLoop {
         self.poll_receive(cx, id, Asking::Runtime);
     }
 
-    /// Takes the contents of the mailbox: forwards of sibling shards, answers of the store, and calls. The rest is left in `handovers`,
+    /// Handles the contents of the mailbox: forwards of other shards, answers of the store, and calls. The rest stays in `handovers`,
     /// `local_connections` and `is_stopping`, for the shard's own thread.
     pub(crate) fn collect(&mut self) {
         self.done_before = self.broker.work();
@@ -238,7 +237,7 @@ impl EventLoop {
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
-            // Packets that clients have sent by now are still taken.
+            // Packets that clients have sent by now are still handled.
             self.receive_all();
             self.broker.shut_down(now);
         }
@@ -251,7 +250,7 @@ impl EventLoop {
         }
     }
 
-    /// The shard's task runs: until it calls [`EventLoop::flush`] nothing needs to wake it.
+    /// The shard's task runs. Until it calls [`EventLoop::flush`], it need not be woken.
     pub(crate) fn begin_turn(&mut self, task: &Waker) {
         if self.task.is_none() {
             self.task = Some(task.clone());
@@ -272,7 +271,7 @@ impl EventLoop {
         self.record(now);
         // Connections that are added from here on are for the next turn.
         let left_over = self.to_write_again.len();
-        // These come first, because serving them may make others ready.
+        // These connections come first, because serving them may make others ready.
         for place in 0..left_over {
             self.serve_ready(now, self.to_write_again[place]);
         }
@@ -310,7 +309,8 @@ impl EventLoop {
         !self.deferred.is_empty() || !self.forwards.is_empty()
     }
 
-    /// The time of this turn. The first call reads the clock, and has the task woken for the flush that ends the turn.
+    /// The time of this turn. The first call in a turn reads the clock, and makes the runtime wake the task for the flush that ends the
+    /// turn.
     fn begin(&mut self) -> Instant {
         self.wake_task();
         if let Some(now) = self.now {
@@ -340,7 +340,7 @@ impl EventLoop {
     fn serve_ready(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
         if socket.is_deferred {
-            // It is served once it has waited for its turn.
+            // The connection is deferred, and will be served when its turn comes.
             if socket.reading == Reading::Waiting {
                 socket.reading = Reading::Open;
             }
@@ -366,8 +366,8 @@ impl EventLoop {
 }
 
 impl SleepingEventLoop for EventLoop {
-    /// Events of sockets wake the shard's own thread, and are left to that thread. Long work is left to it too, because the thread that runs
-    /// this function serves no client of its own meanwhile.
+    /// Events of sockets wake the shard's own thread, and are left to that thread. Long work is left to it too, because the thread that
+    /// runs this function serves no client of its own meanwhile.
     fn run_for_sleeping(&mut self) {
         self.flush_is_due = true;
         self.collect();

@@ -1,5 +1,5 @@
-//! PINGREQs of clients from which the core takes nothing for a while, because the disk hangs, sibling shards are slow, or the core owes the
-//! client too many replies. Such a client still sends PINGREQ, and takes the connection for lost if no PINGRESP comes.
+//! PINGREQs of clients whose packets the core does not read for a while, because the disk hangs, other shards are slow, or the core owes
+//! the client too many replies. Such a client still sends PINGREQ, and takes the connection for lost if no PINGRESP comes.
 
 use super::EventLoop;
 use crate::net::{Holding, Reading};
@@ -9,7 +9,7 @@ use goldcrest_core::Instant;
 const PAUSE_MS: u64 = 500;
 
 impl EventLoop {
-    /// Notes that the core takes nothing from a client, if `reading` says so.
+    /// Notes that the core does not read a client's packets, if `reading` says so.
     #[inline]
     pub(super) fn note_paused(&mut self, now: Instant, reading: Reading) {
         if reading == Reading::Waiting && self.paused_due == Instant::NEVER {
@@ -17,7 +17,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads on for clients that are still waiting, and has the core answer the PINGREQs in the bytes that have arrived. All sockets are looked
+    /// Reads on for clients that still wait, and lets the core answer the PINGREQs in the bytes that have arrived. All sockets are looked
     /// at: most clients wait only for a moment, so a list of them is not worth keeping.
     pub(super) fn answer_pings_of_paused(&mut self, now: Instant) {
         if self.paused_due > now {
@@ -58,9 +58,9 @@ mod tests {
 
     /// [MQTT-3.12.4-1]
     #[tokio::test]
-    async fn pings_are_answered_while_the_disk_hangs_and_nothing_is_taken() {
+    async fn pings_are_answered_while_the_disk_hangs_and_no_packets_are_read() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
-        // Nobody records anything in this test, so nothing ever becomes safe.
+        // No embedder polls records in this test, so nothing ever becomes safe.
         let broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
         let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -69,7 +69,7 @@ mod tests {
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x04\0\x01a";
         event_loop.open_connection(Transport::Tcp(stream), connect, permit).unwrap();
-        // More replies than may be owed. So the core does not take the PINGREQ behind these messages.
+        // The client sends more messages than the core may owe replies for, so the core does not read the PINGREQ behind them.
         let kept = |id: u16| [0x33, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
         let packets: Vec<u8> = (1..=Limits::GATEWAY.owed_replies + 100).flat_map(kept).collect();
         assert_eq!(peer.try_write(&packets).unwrap(), packets.len());

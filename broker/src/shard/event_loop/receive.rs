@@ -1,4 +1,4 @@
-//! Bytes in: offers the core the bytes that have arrived on sockets.
+//! Offers the core the bytes that have arrived on sockets.
 
 use super::EventLoop;
 use crate::net::{Asking, CHUNK, ReadOutcome, Reading, Socket};
@@ -7,8 +7,8 @@ use goldcrest_core::{Broker, ConnectionId, Instant, Next};
 use std::task::{Context, Poll};
 
 impl EventLoop {
-    /// Reads the bytes that have arrived on a socket and offers them to the core, up to [`CHUNK`] bytes in one turn: then other sockets
-    /// come first.
+    /// Reads the bytes that have arrived on a socket and offers them to the core. After [`CHUNK`] bytes in one turn other sockets come
+    /// first.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
         let mut taken = 0;
         while taken < CHUNK {
@@ -62,7 +62,7 @@ impl EventLoop {
         }
     }
 
-    /// Offers the core the bytes that it has not taken yet, together with those that have arrived since.
+    /// Offers the core the bytes that it has not consumed yet, together with those that have arrived since.
     pub(super) fn hand_in_unread(&mut self, id: ConnectionId) {
         let now = self.begin();
         let Self { broker, sockets, decisions, .. } = self;
@@ -96,7 +96,7 @@ impl EventLoop {
     }
 }
 
-/// How to go on with the socket, as the core wants it.
+/// How to go on reading from the socket, as the core wants it.
 fn after(
     broker: &mut Broker<'static>,
     decisions: &Decisions,
@@ -105,7 +105,7 @@ fn after(
     next: &Next<'_>,
 ) -> Reading {
     match next {
-        // After `Yield` the connection is deferred.
+        // After `Yield` the connection is deferred, and reads on when its turn comes.
         Next::Read | Next::Yield => Reading::Open,
         Next::Wait => Reading::Waiting,
         Next::Ask(ask) => {

@@ -13,19 +13,19 @@ const LOOK_MS: u64 = 10;
 /// If a shard looks at a due timer so late, its thread did not run meanwhile.
 const LATE_MS: u64 = 100;
 
-/// Time to accept the clients that wait, to read their CONNECT, and to hand them to their home shards.
+/// Time for the shards to accept the clients that wait, to read their CONNECT, and to hand them to their home shards.
 const GRACE_MS: u64 = 2_000;
 
-/// After so many pauses in a row timers fire all the same: on a machine that is always late there are only pauses.
+/// After so many pauses in a row timers fire all the same: on a machine that is always late no turn is without a pause.
 const MOST_PAUSES: u8 = 4;
 
 pub(super) struct Timers {
-    /// Timers that came due by this time have waited already. Acting on all of them may take several turns.
+    /// Timers that came due at or before this time need not wait any more. Acting on all of them may take several turns.
     judged: Instant,
     waiting: Option<Waiting>,
 }
 
-/// The timers that are due, and wait.
+/// The timers that are due, and for which the shard waits.
 #[derive(Clone, Copy)]
 struct Waiting {
     until: Instant,
@@ -53,14 +53,14 @@ impl Timers {
         false
     }
 
-    /// When the shard has to look again for a timer that comes due at `due`.
+    /// When the shard has to look again at a timer that comes due at `due`.
     pub(super) fn wake_at(&self, due: Instant) -> Instant {
         self.waiting.map_or(due, |waiting| due.max(waiting.until))
     }
 }
 
 impl EventLoop {
-    /// Tells the core, when a turn begins, if there was a pause before.
+    /// Called when a turn begins: tells the core if the process was stopped before this turn.
     pub(super) fn note_pause(&mut self, now: Instant) {
         if self.timers.look(now, self.broker.poll_timeout()) {
             tracing::debug!(shard = self.shard, "timers are late: clients are heard before the timers act");
@@ -68,14 +68,14 @@ impl EventLoop {
         }
     }
 
-    /// Has the core act on timers that are due and need not wait.
+    /// Makes the core act on timers that are due and need not wait.
     pub(super) fn run_due_timers(&mut self, now: Instant) {
         if self.broker.poll_timeout().is_none_or(|due| due > now) {
             return;
         }
         match self.timers.waiting {
             Some(waiting) if waiting.until > now => return,
-            // Bytes that have arrived by now are taken, whether or not the runtime knows of them.
+            // The bytes that have arrived by now are read first, whether or not the runtime knows of them.
             Some(Waiting { pauses: 1.., .. }) => self.receive_all(),
             _ => {}
         }

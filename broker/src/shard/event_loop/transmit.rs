@@ -1,22 +1,22 @@
-//! Bytes out: writes to sockets the bytes that the core has for them.
+//! Writes the bytes of the core to sockets.
 
 use super::EventLoop;
 use crate::net::{Holding, Reading};
 use goldcrest_core::{ConnectionId, Instant, Then};
 
-/// The most bytes that are taken from the core at once, and discarded, if nothing can be written to the client any more: replies, and few
+/// If nothing can be written to the client any more, so many bytes at most are read from the core at once, and discarded: replies, and few
 /// messages.
 const DISCARDED: usize = 4096;
 
 impl EventLoop {
-    /// Writes once the bytes that the core has for a connection. Bytes that the system has not taken from an earlier write come first.
+    /// Writes once the bytes that the core has for a connection. The rest of an earlier write comes first.
     pub(super) fn transmit(&mut self, now: Instant, id: ConnectionId) {
         let Self { broker, sockets, write_buffer, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
         if socket.is_broken() {
             let reading = socket.reading;
-            // Nobody reads the replies. They are taken from the core all the same: if it owes a client too many, it takes nothing more from that
-            // client.
+            // The client does not read the replies. They are fetched from the core all the same: while the core owes a client too many, it
+            // reads nothing more from that client.
             let is_closed = reading == Reading::Closed
                 || (reading == Reading::Waiting
                     && broker.poll_transmit(now, id, &mut write_buffer[..DISCARDED]).then == Then::Close);
@@ -56,7 +56,7 @@ impl EventLoop {
         }
     }
 
-    /// The core has closed a connection, and keeps nothing of it. A separate task still sends the last bytes.
+    /// The core has closed and forgotten a connection. A separate task still sends the last bytes.
     pub(super) fn finish(&mut self, now: Instant, id: ConnectionId) {
         if let Some(socket) = self.take(now, id) {
             let leaving = self.leaving.clone();
@@ -76,7 +76,7 @@ impl EventLoop {
         }
         socket.break_off();
         if socket.reading == Reading::Waiting {
-            // Perhaps the core waits until replies are taken.
+            // Perhaps the core waits until its replies are fetched.
             self.to_write_again.push(id);
         }
     }

@@ -1,23 +1,23 @@
 //! Decides when a batch goes to the store: at once, or a little later, if its records may turn out not to be needed.
 //!
 //! A message needs no record if all its receivers acknowledge it before its batch is handed in. So if clients are faster than the store,
-//! waiting for their acknowledgements pays off. A batch waits for as long as the store took of late, and a millisecond or two more,
-//! because timers are no more exact. So nobody waits more than twice as long for the store. If a wait was in vain, the next batch does not
-//! wait; if the next wait is in vain too, the next two batches don't, then the next four, and so on.
+//! waiting for their acknowledgements pays off. A batch waits for as long as the store took for recent batches, and a millisecond or two
+//! more, because timers are no more exact. So no client waits more than twice as long as for the store alone. If a wait was in vain, the
+//! next batch does not wait; if the next wait is in vain too, the next two batches don't, then the next four, and so on.
 //!
 //! Records that only say that something is over wait longer, for a sync that other records need.
 
 use goldcrest_core::CommitUrgency;
 use std::time::{Duration, Instant};
 
-/// Records of so many bytes are handed in whatever they say.
+/// When the records have so many bytes, they are handed in, whatever they say.
 pub(crate) const ENOUGH: u64 = 64 * 1024;
 
-/// Records that nobody waits for are handed in after so long. A crash before that loses what they say: messages with QoS 1 are sent again
-/// then.
+/// Records that no client waits for are handed in after so long. A crash before that loses these records: messages with QoS 1 are sent
+/// again then.
 const CLEAN_UP: Duration = Duration::from_millis(20);
 
-/// A store that takes longer is counted as taking so long: perhaps it hangs.
+/// The longest time that counts for a batch: a store that took longer perhaps hung.
 const MOST: Duration = Duration::from_millis(50);
 
 /// After waits in vain, at most so many batches in a row don't wait.
@@ -25,11 +25,11 @@ const MOST_SKIPPED: u32 = 256;
 
 /// Decides how long the next batch of a shard waits.
 pub(crate) struct CommitDelay {
-    /// How long the store took of late; zero until the first batch is done.
+    /// How long the store took for recent batches; zero until the first batch is done.
     usual: Duration,
-    /// Since when records that nobody waits for are waiting.
+    /// Since when records that no client waits for are waiting.
     idle_since: Option<Instant>,
-    /// Since when a batch that somebody waits for is waiting.
+    /// Since when a batch that a client waits for is waiting.
     brief_since: Option<Instant>,
     /// How many of the next batches are not to wait.
     skipped: u32,
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lasting_records_are_handed_in_at_once() {
+    fn records_that_will_not_cancel_out_are_handed_in_at_once() {
         let (mut commit_delay, now) = commit_delay();
         assert_eq!(commit_delay.wait(now, CommitUrgency::Lasting), None);
     }
@@ -150,7 +150,7 @@ mod tests {
 
     /// If an acknowledgement comes later than the store would have been done, the wait was in vain.
     #[test]
-    fn a_wait_is_in_vain_if_the_store_would_have_been_faster() {
+    fn a_wait_counts_as_in_vain_if_the_store_would_have_been_faster() {
         let (mut commit_delay, now) = commit_delay();
         commit_delay.wait(now, CommitUrgency::Brief);
         commit_delay.wait(now + 2 * STORE, CommitUrgency::Clear);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_nobody_waits_for_wait_longer_but_not_for_ever() {
+    fn records_that_no_client_waits_for_wait_longer_but_not_for_ever() {
         let (mut commit_delay, now) = commit_delay();
         assert_eq!(commit_delay.wait(now, CommitUrgency::Clear), Some(CLEAN_UP));
         assert_eq!(commit_delay.wait(now + MILLI, CommitUrgency::Brief), Some(STORE));

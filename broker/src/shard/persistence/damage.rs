@@ -4,7 +4,7 @@ use crate::access;
 use goldcrest_core::record::Kind;
 use goldcrest_store::Damage;
 
-/// The losses and the damage that was found, in words.
+/// Describes the losses and the damage that was found.
 pub(crate) fn describe_damage(damage: &Damage) -> String {
     let Damage { places, bytes, records, frames, missing, frames_missing, foreign, misnamed } = damage;
     let mut parts = Vec::new();

@@ -31,20 +31,20 @@ pub(crate) struct Persistence {
     commit_delay: CommitDelay,
     /// When to look again whether the gathered records are to be handed in.
     due: Instant,
-    /// An empty batch, kept for its memory.
+    /// An empty batch, which is kept for its memory and used next.
     spare: Batch,
     tickets: u64,
-    /// The bytes of credit with the store that the core is to have, as long as no message wants more.
+    /// The bytes of credit that the core is to have, as long as no message wants more.
     credit_share: u64,
-    /// How many bytes the store was asked for and has not granted.
+    /// How many bytes of credit this shard has asked for and the store has not granted.
     credit_asked: i64,
-    /// Bodies that the store was asked for, in the order in which they will arrive.
+    /// Bodies that this shard has asked for, in the order in which the store will send them.
     asked: VecDeque<Fetch>,
 }
 
 impl Persistence {
-    /// `credit_share`, in bytes, is this shard's share of the credit that the store can grant. The core may promise nothing until the store has
-    /// granted some.
+    /// `credit_share` is this shard's share, in bytes, of the credit that the store can grant. The core may promise nothing until the store
+    /// has granted some.
     pub(crate) fn new(shard: u16, store: Handle, credit_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
         broker.grant_store_credit(0);
@@ -103,8 +103,8 @@ impl Persistence {
         }
     }
 
-    /// Returns credit that goes far beyond this shard's share: siblings pass on credit for all that their messages might take, and then ask for
-    /// more. Credit is returned only after all messages that waited for it had their turn, and never if it is promised.
+    /// Returns credit that goes far beyond this shard's share: other shards pass on credit for all that their messages might need, and then
+    /// ask for more. Credit is returned only after all messages that waited for credit had their turn, and never if it is promised.
     pub(crate) fn return_credit(&mut self, broker: &mut Broker<'static>) {
         if self.credit_asked == 0 {
             let spare = broker.return_store_credit(self.credit_share);
@@ -123,7 +123,7 @@ impl Persistence {
 
     fn hand_in(&mut self, broker: &mut Broker<'static>) {
         let mut batch = std::mem::take(&mut self.spare);
-        // In bytes. Most records fit; for a record that does not fit the core says how many it needs.
+        // The length of the buffer in bytes. Most records fit; for a record that does not fit, the core says how many bytes it needs.
         let mut room = 1024;
         loop {
             match broker.poll_record(batch.room(room)) {
@@ -152,7 +152,7 @@ impl Persistence {
         }
     }
 
-    /// Takes an answer of the store.
+    /// Handles an answer of the store.
     pub(crate) fn receive(&mut self, broker: &mut Broker<'static>, answer: Answer) {
         match answer {
             Answer::Persisted { ticket, batch } => {
@@ -196,7 +196,7 @@ pub(crate) fn key_in_store(shard: u16, key: goldcrest_core::record::Key) -> Key 
     Key { shard, kind: key.kind as u8, slot: key.slot }
 }
 
-/// The share of one shard in the memory for bodies of messages. 0 means that there is no bound.
+/// The share of one shard in the memory for bodies of messages, in bytes. 0 means that there is no bound.
 pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
     usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }

@@ -31,7 +31,7 @@ pub(crate) struct OpenStore {
     pending: Pending,
     shards: u16,
     principals: Arc<Principals>,
-    /// The clock goes on from the last write to the store.
+    /// The gateway's clock, which goes on from the last write to the store.
     pub(crate) clock: Clock,
 }
 
@@ -62,7 +62,7 @@ impl OpenStore {
         let (mut log, report) = LogStore::open(Arc::new(directory), options(config, gives_up.clone()))?;
         tell(&report, started.elapsed());
         let (handle, pending) = goldcrest_store::requests();
-        // Done before anything is written: records of a newer program must stay as they are.
+        // Names are restored before the gateway writes anything: records of a newer program must stay as they are.
         let principals = Arc::new(Principals::restore(&log, handle.clone())?);
         let clock =
             Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
@@ -101,7 +101,7 @@ impl OpenStore {
         self.handle.health().clone()
     }
 
-    /// Starts the thread of the store, after all shards are restored. From then on it serves them.
+    /// Starts the thread of the store, after all shards are restored. From then on the thread serves the shards.
     pub(crate) fn start(self, answer: impl Fn(u16, Answer) + Send + 'static) -> Result<Committer, StoreStartError> {
         let Self { path, log, handle, pending, shards, .. } = self;
         let started = match Arc::into_inner(log) {
@@ -140,7 +140,7 @@ fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     };
     // A message can be a little larger as a record than as a packet.
     const MARGIN: u64 = 64 << 10;
-    // With fewer segments the reserves would leave little room.
+    // With fewer segments than this the reserves would leave little room.
     const SEGMENTS: u64 = 6;
     const MIB: u64 = 1 << 20;
     let margin = MARGIN + Options::segment_overhead(store.max_bytes / store.segment_bytes.max(MIB));
@@ -152,7 +152,7 @@ fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true, gives_up }
 }
 
-/// The time that has passed for the broker since the store was last written. If the clock cannot tell it, the operator is told.
+/// The time that has passed for the broker since the store was last written. If the clock cannot tell this time, the log says so.
 fn downtime_ms(report: &Report, longest: Duration) -> u64 {
     if report.records == 0 || longest.is_zero() {
         return 0;
@@ -171,7 +171,7 @@ fn downtime_ms(report: &Report, longest: Duration) -> u64 {
     }
 }
 
-/// Tells the operator the state of the store.
+/// Logs the state of the store for the operator.
 fn tell(report: &Report, took: Duration) {
     if report.records > 0 {
         tracing::info!(records = report.records, segments = report.segments, ?took, "the store was read");

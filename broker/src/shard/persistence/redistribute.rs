@@ -1,8 +1,8 @@
 //! Restoring a store with another number of shards than it was made for.
 //!
 //! Sessions go to the home shards of their Client Identifiers, shared subscriptions to the home shards of their filters, and records
-//! that belong to either go with them. Retained messages go to all shards. Cores take the new records on trial before the store adopts
-//! them: if a core has no room, the store stays as it was.
+//! that belong to either go with them. Retained messages go to all shards. Cores restore the new records on trial before the store
+//! adopts them: if a core has no room, the store stays as it was.
 
 use crate::config::Config;
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) enum Refused {
     /// Messages are under way between shards; they arrive while the gateway runs.
     UnderWay,
-    /// The start was given up.
+    /// The caller gave the start up.
     GivenUp,
     /// A record cannot be read.
     Unreadable,
@@ -54,8 +54,8 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Turns the store of `old` shards into one of `new`, as a whole or not at all. If `gives_up` becomes true meanwhile, the store stays as
-/// it is.
+/// Turns the store of `old` shards into a store of `new` shards, as a whole or not at all. If `gives_up` becomes true meanwhile, the
+/// store stays as it is.
 pub(crate) fn redistribute(
     log: &mut LogStore,
     (old, new): (u16, u16),
@@ -89,31 +89,31 @@ fn check(log: &LogStore, shard: Shard, config: &Config, gives_up: &AtomicBool) -
     taken
 }
 
-/// A shard and a slot in it.
+/// A shard's index, and a slot in that shard.
 type Place = (u16, u32);
 
-/// The new place of every record. A record that refers to a missing one gets no place.
+/// The new place of every record. A record that refers to a missing record gets no place.
 #[derive(Default)]
 struct Plan {
     new: u16,
     /// All records, in the order in which they are read.
     keys: Vec<Key>,
     sessions: HashMap<Place, Place>,
-    /// The filters of groups.
+    /// The filter of each group, by its old place.
     groups: HashMap<Place, String>,
     /// The groups of the new shards, by filter.
     owners: HashMap<String, Place>,
     subscriptions: HashMap<Place, Place>,
-    /// The filters of subscriptions to groups.
+    /// The filter of each shared subscription, by its old place.
     shared: HashMap<Place, String>,
-    /// Subscriptions to groups in the new shards, by Session and filter.
+    /// The slot of each shared subscription in the new shards, by Session and filter.
     members: HashMap<(Place, String), u32>,
-    /// The slots of messages in the new shards that need them.
+    /// The slot of each message in each new shard that needs it.
     messages: HashMap<(Place, u16), u32>,
     /// The latest retained message of each topic.
     retained: HashSet<Place>,
     counters: Option<record::CountersRecord>,
-    /// How many slots of a kind are taken in a new shard.
+    /// How many slots of a kind are used in a new shard.
     taken: HashMap<(u16, u8), u32>,
 }
 
@@ -129,8 +129,8 @@ impl Plan {
                 let read = match record::open(sealed) {
                     Ok(Record::Put(_, Value::Message(message))) => {
                         let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
-                        // One without payload is a tombstone. It is not needed: no older message is under way that could bring the
-                        // removed one back.
+                        // A message without payload is a tombstone, which is not needed: no older message is under way that could bring
+                        // the removed message back.
                         if message.body.len() > topic.len() + message.properties_len as usize {
                             topics.insert(key.slot, (topic.to_vec(), message.stamp));
                         }
@@ -196,7 +196,7 @@ impl Plan {
                 }
             }
             Value::Transit(_) => return Err(Refused::UnderWay),
-            // No messages are under way, so all siblings begin to count anew.
+            // No messages are under way between shards, so all shards count their messages to each other from the beginning.
             Value::Sibling(_) | Value::Receipt(_) | Value::Message(_) | Value::Retained => {}
         }
         Ok(())
@@ -333,7 +333,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn put(&mut self, (shard, slot): Place, kind: Kind, value: Value<'_>) -> Result<(), Refused> {
         const MANY_BYTES: usize = 1 << 20;
-        // Enough for any record without a body: a text has at most 65,535 bytes, and identifiers take less.
+        // This is enough for any record without a body: a text has at most 65,535 bytes, and identifiers need less.
         const TEXT: usize = 1 << 17;
         let body = if let Value::Message(message) = value { message.body.len() } else { TEXT };
         let room = self.batch.room(record::OVERHEAD + body);

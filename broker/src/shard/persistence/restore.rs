@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Gives the core back its state from before the restart. Returns how many records the core did not take. From then on no new name
-/// gets the number of a principal that has a Session here.
+/// Gives the core back its state from before the restart. Returns how many records the core did not accept. From then on no new
+/// name gets the number of a principal that has a Session here.
 pub(crate) fn restore(
     broker: &mut Broker<'static>,
     shard: u16,
@@ -22,7 +22,7 @@ pub(crate) fn restore(
 ) -> io::Result<u64> {
     let (left_out, greatest_principal) = restore_records(broker, shard, log, gives_up)?;
     principals.reserve_up_to(greatest_principal);
-    // The core asks for bodies that it has to hand to siblings at once: it had no memory to keep them while it restored.
+    // The core asks for bodies that it has to send to other shards at once: it had no memory to keep them while it restored.
     let mut sealed = Vec::new();
     while let Some(fetch) = broker.poll_fetch() {
         unless_given_up(gives_up)?;
@@ -47,7 +47,7 @@ pub(crate) fn restore(
     Ok(left_out)
 }
 
-/// Returns how many records the core did not take, and the greatest principal that has a Session.
+/// Returns how many records the core did not accept, and the greatest number of a principal that has a Session.
 fn restore_records(
     broker: &mut Broker<'static>,
     shard: u16,
@@ -60,7 +60,7 @@ fn restore_records(
     let mut told = std::time::Instant::now();
     broker.expect_retained(log.slots(shard, record::Kind::Retained as u8));
     log.each(shard, &mut |key, sealed| match record::open(sealed) {
-        // This program knows no record of the gateway that belongs to a shard.
+        // The gateway's own records belong to no shard, as far as this program knows them: this record is of a newer program.
         _ if is_gateway_kind(key.kind) => {
             refusal = Some(RecordError::UnknownKind(key.kind).to_string());
             ControlFlow::Break(())

@@ -170,7 +170,7 @@ fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
 /// There are clients of MQTT 3.1 that set flags which MQTT 3.1 does not use, and clients of MQTT 3.x that write the Remaining
 /// Length with more bytes than it needs. A bug of the past: they were refused, although their specifications forbid neither.
 #[test]
-fn forms_that_only_later_versions_forbid_are_accepted_in_older_ones() {
+fn packet_forms_that_only_later_versions_forbid_are_accepted_in_older_versions() {
     type Case = (&'static str, &'static [Version], &'static [u8], &'static [u8]);
     let cases: &[Case] = &[
         ("PINGREQ", &[V3_1, V3_1_1], b"\xC0\x80\0", b"\xC0\0"),
@@ -213,7 +213,7 @@ fn forms_that_only_later_versions_forbid_are_accepted_in_older_ones() {
 
 /// A strict subscriber to `#` would close its connection when a message with such a topic comes.
 #[test]
-fn control_characters_are_refused_where_frames_ask_for_plain_text() {
+fn control_characters_are_refused_in_frames_that_require_plain_text() {
     let plain = |bytes: &[u8]| {
         let (frame, _) = split(bytes, NO_LIMIT).unwrap().unwrap();
         Packet::decode(V5, frame.with_plain_text(true)).map(|_| ()).map_err(|refusal| refusal.code.as_u8())

@@ -255,7 +255,7 @@ fn a_record_that_does_not_fit_is_not_sealed() {
 }
 
 #[test]
-fn the_longest_record_without_texts_is_within_the_overhead() {
+fn the_longest_record_without_texts_is_no_longer_than_record_overhead() {
     let worst = Value::Session(SessionRecord {
         client_id: "",
         principal: u32::MAX,

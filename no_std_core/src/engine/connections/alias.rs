@@ -1,4 +1,4 @@
-//! Topic Aliases, both ways (sections 3.3.2.3.4 and 4.7). They live as long as their Network Connection.
+//! Topic Aliases in both directions (sections 3.3.2.3.4 and 4.7). They last as long as their Network Connection.
 
 use super::Connection;
 use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, links};
@@ -13,12 +13,12 @@ pub struct Alias {
     connection: Option<Handle<Connection>>,
     topic: Blob,
     alias: u16,
-    /// Set by us towards the client; otherwise by the client.
+    /// Whether the broker has set the alias for packets to the client. Otherwise the client has set it.
     outgoing: bool,
 }
 
 impl Alias {
-    /// What fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         next: None,
         previous: None,
@@ -37,7 +37,7 @@ impl Default for Alias {
     }
 }
 
-/// All aliases. Those of clients are found by their number, ours by their topic.
+/// All aliases. Those that clients set are found by their number, and those that the broker sets by their topic.
 pub(crate) struct Aliases<'m> {
     pool: Pool<'m, Alias>,
     index: HashIndex<'m, Alias>,
@@ -49,17 +49,17 @@ impl<'m> Aliases<'m> {
         Self { pool, index, hasher }
     }
 
-    /// The most aliases that a look-up may have to pass.
+    /// The most aliases that a look-up has to pass.
     pub(crate) fn longest_chain(&self) -> usize {
         self.index.longest_chain(&self.pool)
     }
 
-    /// The topic that the client means by `alias`.
+    /// The topic for which the client has set `alias`.
     pub(crate) fn topic_of(&self, connection: Handle<Connection>, alias: u16) -> Option<Blob> {
         self.find_incoming(connection, alias).map(|found| self.pool[found].topic)
     }
 
-    /// The client sets `alias`, or sets it anew `[MQTT-3.3.2-12]`; `false` if there is no memory.
+    /// The client sets `alias`, or sets it anew `[MQTT-3.3.2-12]`. Returns `false` if there is no memory.
     pub(crate) fn set_incoming(
         &mut self,
         bytes: &mut Bytes<'m>,
@@ -83,7 +83,7 @@ impl<'m> Aliases<'m> {
         self.insert(bytes, aliases, Alias { hash, connection: Some(connection), alias, ..Alias::default() }, topic)
     }
 
-    /// The alias that stands for `topic` towards the client.
+    /// The alias that the broker has set for `topic`.
     pub(crate) fn outgoing(&self, bytes: &Bytes<'m>, connection: Handle<Connection>, topic: &[u8]) -> Option<u16> {
         let found = self.index.find(&self.pool, self.outgoing_hash(connection, topic), |alias| {
             alias.outgoing && alias.connection == Some(connection) && bytes.equals(alias.topic, topic)
@@ -91,7 +91,7 @@ impl<'m> Aliases<'m> {
         Some(self.pool[found].alias)
     }
 
-    /// We set `alias` towards the client; `false` if there is no memory.
+    /// Sets `alias` for packets to the client. Returns `false` if there is no memory.
     pub(crate) fn set_outgoing(
         &mut self,
         bytes: &mut Bytes<'m>,

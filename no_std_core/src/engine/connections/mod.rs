@@ -1,4 +1,4 @@
-//! A Network Connection: its phase, what its CONNECT said, the replies it is owed, and what is being transmitted.
+//! A Network Connection: its phase, the values of its CONNECT, the replies that it is owed, and the packet that is being transmitted.
 //!
 //! ```text
 //!                    CONNECT                  Accept
@@ -9,8 +9,8 @@
 //!        └──────────── any fault, time-out, DISCONNECT, takeover, shutdown ──────▶ Closing ──▶ Dead
 //! ```
 //!
-//! While a verdict is awaited nothing is taken from the client. A Closing connection may still transmit the replies
-//! that are owed and a DISCONNECT. A Dead connection transmits nothing.
+//! While the broker awaits a verdict, it reads no packets of the client. On a Closing connection it may still transmit
+//! the owed replies and a DISCONNECT. On a Dead connection it transmits nothing.
 
 mod alias;
 mod reply;
@@ -28,7 +28,7 @@ use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, OwnedOnly, TimerId,
 use crate::seam::grant::{Expiry, Mounted};
 use crate::time::Instant;
 
-/// Names a Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
+/// Names a Network Connection: a slot, and how often the slot was used, so that an old id names no later connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: Handle<Connection>,
@@ -36,7 +36,8 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// The slot, counted from 0: dense, and used again when the connection is gone. An index for the shell's own table.
+    /// The slot, counted from 0. The slots in use lie close together, and a slot is used again when its connection is gone,
+    /// so the embedder can use the number as an index into its own table.
     pub fn index(self) -> usize {
         self.slot.index()
     }
@@ -60,73 +61,77 @@ pub struct Connection {
     pub(crate) next_ready: Option<Handle<Connection>>,
     pub(crate) next_waiting: Option<Handle<Connection>>,
     pub(crate) previous_waiting: Option<Handle<Connection>>,
-    /// It is in the list of those that have something to do.
+    /// Whether the connection is in the list of connections that have work to do.
     pub(crate) is_ready: bool,
-    /// It is in the list of those that wait for a batch.
+    /// Whether the connection is in the list of connections that wait for a batch.
     pub(crate) is_waiting: bool,
-    /// The shell does not know the connection any more. Its slot is given back when it leaves the list of those that
-    /// have something to do.
+    /// Whether the embedder has forgotten the connection. Its slot is freed when the connection leaves the list of
+    /// connections that have work to do.
     pub(crate) is_gone: bool,
-    /// Nothing more was taken from it because it is owed too many replies.
+    /// Whether the broker stopped reading packets because it owes the client too many replies.
     pub(crate) is_choked: bool,
-    /// Nothing is taken from it for now, for reasons of the broker's: that time does not count against the client.
+    /// Whether the broker does not read packets for now, for reasons of its own: that time does not count against the
+    /// client.
     pub(crate) is_held: bool,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     /// The protocol version of the client; MQTT 3.1.1 until CONNECT has named it.
     pub(crate) version: Version,
-    /// It subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
+    /// Whether the client subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
     pub(crate) is_bridge: bool,
-    /// Whether its client lives in a part of the tree of topics.
+    /// Whether the client has a mount, and sees only a part of the topic tree.
     pub(crate) mounted: Mounted,
     pub(crate) session: Option<Handle<Session>>,
-    /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
+    /// The time without a packet after which the connection is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`;
+    /// 0: never.
     pub(crate) idle_limit_ms: u32,
-    /// When the client was last active: when it sent a packet, or enough of one that is not whole yet.
+    /// When the client was last active: when it sent a packet, or enough bytes of an unfinished packet.
     pub(crate) last_active: Instant,
-    /// How many bytes of the packet that is not whole yet have counted as activity.
+    /// How many bytes of the unfinished packet have counted as activity.
     pub(crate) counted: OwnedOnly<u32>,
     pub(crate) timer: Option<TimerId>,
-    /// The client's Receive Maximum, or our own bound if that is lower.
+    /// The client's Receive Maximum, or the broker's own bound if that is lower.
     pub(crate) window: u16,
     /// The client's Maximum Packet Size.
     pub(crate) maximum_packet_size: u32,
-    /// Topic Aliases we may still set towards the client, and have set.
+    /// How many Topic Aliases the broker has set on this connection; `aliases_out_limit` is how many it may set.
     pub(crate) aliases_out: u16,
     pub(crate) aliases_out_limit: u16,
     pub(crate) aliases: List<Alias>,
     /// Request Problem Information: whether Reason Strings may be sent elsewhere than in CONNACK and DISCONNECT
     /// `[MQTT-3.1.2-29]`.
     pub(crate) problem_information: bool,
-    /// A re-authentication is going on.
+    /// Whether a re-authentication is going on.
     pub(crate) reauthenticating: bool,
-    /// The re-authentication waits for the embedder's verdict: nothing is taken from the client meanwhile.
+    /// Whether the re-authentication waits for the embedder's verdict. Meanwhile the broker reads nothing from the client.
     pub(crate) awaits_verdict: bool,
     /// The Authentication Method of an enhanced authentication.
     pub(crate) method: Blob,
-    /// Authentication Data for the CONNACK or AUTH that is owed.
+    /// Authentication Data for a CONNACK or AUTH that is still to be sent.
     pub(crate) auth_data: Blob,
-    /// What CONNECT said, until the connection is open. Then what CONNACK says, until CONNACK is transmitted. Last, what is
-    /// known of a connection that ends.
+    /// Until the connection is open, the values of CONNECT. Then, until CONNACK is transmitted, the values of CONNACK.
+    /// Last, what is known of a connection that ends.
     pub(crate) draft: LazyBox<Draft>,
     pub(crate) owed: Fifo<Owed>,
-    /// How many PINGRESPs are owed. They don't stand in the queue of replies: they need not wait for the disk.
+    /// How many PINGRESPs the client is owed. They are not in the queue of replies, because they need not wait for the
+    /// disk.
     pub(crate) pings: u16,
-    /// What the connection waits for siblings with, if there are siblings.
+    /// For which answers of other shards the connection waits, if there are other shards.
     pub(crate) shards: <Shards as Neighbour>::OfConnection,
-    /// Its message waits for room in the store.
+    /// Whether the next message of the client waits for room in the store.
     pub(crate) waits_for_credit: OwnedOnly<bool>,
-    /// Whether and why the broker closes it. An open connection with a reason is to be closed when it is old enough.
+    /// Whether the broker is to close the connection. An open connection with this mark is closed once it is old enough.
+    /// The next two fields are the reason.
     pub(crate) has_reason: bool,
     pub(crate) reason: ReasonText,
     pub(crate) reason_code: ReasonCode,
-    /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
+    /// Whether a DISCONNECT with the reason is still to be transmitted; in MQTT 5.0 only.
     pub(crate) goodbye: bool,
-    /// What is half transmitted.
+    /// The packet of which a part is transmitted.
     pub(crate) sending: Sending,
 }
 
-/// What is needed to open a connection and to say so; and what few connections have.
+/// Values that are needed to open a connection and for its CONNACK, and values that few connections have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft {
     pub(crate) client_id: Blob,
@@ -135,19 +140,19 @@ pub(crate) struct Draft {
     pub(crate) expiry_secs: u32,
     pub(crate) will: Option<StoredWill>,
     pub(crate) wants_response_information: bool,
-    /// The number in the Client Identifier that we gave, see [`assigned_client_id`].
+    /// The number in the Client Identifier that the broker assigned, see [`assigned_client_id`].
     pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
-    /// When the client's proof of who it is expires.
+    /// When the permission of the client to be connected expires.
     pub(crate) expires: Expiry,
     /// The length of the packet for which the connection is closed as too large; 0: none.
     pub(crate) too_large: OwnedOnly<u32>,
-    /// How many of the PINGREQs that come next were answered already, while nothing was taken.
+    /// How many of the next PINGREQs were answered already, while the broker did not read packets.
     pub(crate) answered: OwnedOnly<u16>,
-    /// CONNACK with success was owed before the connection began to close.
+    /// Whether a CONNACK with success was owed before the connection began to close.
     pub(crate) was_open: OwnedOnly<bool>,
-    /// It is the client that closes it, by DISCONNECT.
+    /// Whether the client closes the connection, by DISCONNECT.
     pub(crate) is_by_client: OwnedOnly<bool>,
 }
 
@@ -170,10 +175,10 @@ impl Initial for Draft {
     };
 }
 
-/// Bytes of a Client Identifier that the Server assigns.
+/// The length of a Client Identifier that the Server assigns, in bytes.
 pub(crate) const ASSIGNED_LEN: usize = 26;
 
-/// The Client Identifier that the Server assigns with this number. CONNACK says it even if the Session has ended since.
+/// The Client Identifier that the Server assigns with this number. CONNACK names it even if the Session has ended since.
 pub(crate) fn assigned_client_id(mut number: u64) -> [u8; ASSIGNED_LEN] {
     let mut id = *b"goldcrest-0000000000000000";
     for digit in id.iter_mut().skip(10) {
@@ -183,21 +188,22 @@ pub(crate) fn assigned_client_id(mut number: u64) -> [u8; ASSIGNED_LEN] {
     id
 }
 
-/// A packet that did not fit: what it is, and how much of it is out. It is encoded again from the same values and cut.
+/// A packet of which a part is transmitted: its description, and the length of that part. For the rest the packet is
+/// encoded again from the same values, and cut.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
     pub(crate) what: Outgoing,
-    /// Bytes that are out already.
+    /// How many bytes of the packet are transmitted.
     pub(crate) written: u32,
-    /// Bytes in all; 0: nothing is being sent.
+    /// The length of the packet in bytes; 0: no packet is being transmitted.
     pub(crate) len: u32,
 }
 
-/// One outgoing packet, decided and not to be changed any more.
+/// A packet that the broker has decided to send and will not change any more.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(crate) enum Outgoing {
-    /// The first reply that is owed.
+    /// The first reply in the queue of replies.
     Owed,
     Publish(Publishing),
     /// PUBREL, sent again after a reconnection.
@@ -206,37 +212,37 @@ pub(crate) enum Outgoing {
     Disconnect,
 }
 
-/// A PUBLISH on its way.
+/// A PUBLISH that is being transmitted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Publishing {
     pub(crate) delivery: Handle<Delivery>,
     pub(crate) dup: bool,
-    /// Seconds, as of when it was begun.
+    /// The Message Expiry Interval in seconds, as of when the transmission began.
     pub(crate) message_expiry_interval: Option<u32>,
-    /// 0: without.
+    /// The Topic Alias; 0: the PUBLISH has none.
     pub(crate) topic_alias: u16,
-    /// The alias stands instead of the topic.
+    /// Whether the alias stands instead of the topic.
     pub(crate) alias_known: bool,
 }
 
 impl Sending {
     pub(crate) const NONE: Self = Self { what: Outgoing::Owed, written: 0, len: 0 };
 
-    /// Takes the packet that was begun; none is begun afterwards.
+    /// Removes the packet that is partly transmitted, and returns it.
     pub(crate) fn take(&mut self) -> Option<Self> {
         let begun = self.begun()?;
         self.len = 0;
         Some(begun)
     }
 
-    /// Gives itself if a packet was begun.
+    /// This packet, if a part of it is transmitted.
     pub(crate) fn begun(self) -> Option<Self> {
         (self.len > 0).then_some(self)
     }
 }
 
 impl Connection {
-    /// Fills an empty entry for a connection that was just opened.
+    /// Fills an empty slot for a connection that was just opened.
     pub(crate) fn begin(&mut self, generation: u32, now: Instant) {
         self.generation = generation;
         self.version = Version::V3_1_1;
@@ -245,12 +251,12 @@ impl Connection {
         self.last_active = now;
     }
 
-    /// Why the broker closes it, once it does.
+    /// Why the broker closes the connection; `None` while it does not.
     pub(crate) fn closing(&self) -> Option<Refusal> {
         (self.has_reason && self.phase != Phase::Open).then_some(Refusal { code: self.reason_code, why: self.reason })
     }
 
-    /// What fills unused memory: all bits are 0.
+    /// The value of unused memory: all bits are 0.
     pub const EMPTY: Self = Self {
         next_ready: None,
         next_waiting: None,
@@ -301,7 +307,7 @@ impl Default for Connection {
 
 links!(Linked for Connection: next_ready);
 
-/// Names the list of those that wait for a batch.
+/// Names the list of connections that wait for a batch.
 #[derive(Debug)]
 pub(crate) struct Waiting;
 

@@ -1,4 +1,4 @@
-//! Every client has the bounds of the broker, and may stay.
+//! Without the feature `alloc` every client has the limits of the broker, and may stay connected.
 
 use crate::engine::Engine;
 use crate::engine::connections::Connection;

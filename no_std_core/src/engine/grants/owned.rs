@@ -1,4 +1,4 @@
-//! Bounds of one client, and the time until which it may stay.
+//! The limits that a single client is granted, and the time until which it may stay connected.
 
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
@@ -8,7 +8,7 @@ use crate::seam::grant::{Bounded, Expiry, Grant, Granted};
 use crate::time::Instant;
 
 impl Engine<'_> {
-    /// A connection was opened, or authenticated again: what it was granted holds from now on.
+    /// A connection was opened, or authenticated again: its grant holds from now on.
     pub(crate) fn take_grant(
         &mut self,
         now: Instant,
@@ -34,8 +34,8 @@ impl Engine<'_> {
         self.rearm_open(now, handle, idle_limit);
     }
 
-    /// Arms the timer of an open connection: for `after_ms` without a packet (0: for any time), or for the end of its
-    /// grant if that is sooner.
+    /// Starts the timer of an open connection. The timer fires after `after_ms` (0: never), or when the grant expires
+    /// if that is sooner.
     pub(crate) fn rearm_open(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let expires = self.connections[handle].draft.get().expires.at();
         if expires == Instant::NEVER {
@@ -51,7 +51,7 @@ impl Engine<'_> {
         self.connections[handle].draft.get().expires.at() <= now
     }
 
-    /// Whether what CONNECT said is needed for as long as the connection is open.
+    /// Whether the draft with the values of CONNECT is needed for as long as the connection is open.
     pub(crate) fn needs_draft(&self, handle: Handle<Connection>) -> bool {
         let draft = self.connections[handle].draft.get();
         draft.answered.get() > 0 || draft.expires != Expiry::NEVER

@@ -14,20 +14,20 @@ pub struct Delivery {
     pub(crate) message: Option<Handle<Message>>,
     /// The Subscription Identifier; 0 where the subscription has none.
     pub(crate) identifier: u32,
-    /// What [`Delivery::beside`] gives.
+    /// Stored form of what [`Delivery::beside`] returns.
     pub(crate) beside: StoredBeside,
     /// The owner of a durable delivery: a Session or, by the flags, a group.
     pub(crate) owner: Option<Handle<()>>,
-    /// The batch before which a durable delivery must not be transmitted; 0: none.
+    /// The batch that must be safe before a durable delivery is transmitted; 0: none.
     pub(crate) batch: u32,
-    /// 0 for QoS 0, and until the delivery is to be transmitted soon.
+    /// The Packet Identifier. It is 0 for QoS 0, and until the delivery is to be transmitted soon.
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) flags: u8,
 }
 
 impl Delivery {
-    /// What fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         next: None,
         message: None,
@@ -40,22 +40,23 @@ impl Delivery {
         flags: 0,
     };
 
-    /// The RETAIN flag the subscriber gets.
+    /// Flag: the subscriber gets the message with RETAIN set.
     pub(crate) const RETAIN: u8 = 1;
-    /// PUBREC has come: PUBREL is what is sent again `[MQTT-4.3.3-5]`.
+    /// Flag: PUBREC has come, so PUBREL is sent again and not PUBLISH `[MQTT-4.3.3-5]`.
     pub(crate) const RECEIVED: u8 = 2;
-    /// Transmitted on this Network Connection and not completed: it counts towards the client's Receive Maximum.
+    /// Flag: the message was transmitted on this Network Connection and is not acknowledged, so it counts towards the client's Receive
+    /// Maximum.
     pub(crate) const OUTSTANDING: u8 = 4;
-    /// Transmitted before: DUP is set when it is sent again `[MQTT-3.3.1-1]`.
+    /// Flag: the message was transmitted before, so DUP is set when it is sent again `[MQTT-3.3.1-1]`.
     pub(crate) const SENT: u8 = 8;
 
     const GROUP: u8 = 16;
     const GROUP_ELSEWHERE: u8 = 32;
-    /// It has to survive a restart.
+    /// Flag: the delivery has to survive a restart.
     pub(crate) const DURABLE: u8 = 64;
     const OF_GROUP: u8 = 128;
 
-    /// Whether it came through a shared subscription.
+    /// Whether the delivery came through a shared subscription.
     pub(crate) fn is_shared(&self) -> bool {
         self.is(Self::GROUP | Self::GROUP_ELSEWHERE)
     }
@@ -66,13 +67,13 @@ impl Delivery {
         OWNED && self.is_shared()
     }
 
-    /// How often it holds its message, see `Messages`.
+    /// How many references to its message the delivery holds, see `Messages`.
     #[inline]
     pub(crate) fn holds(&self) -> u32 {
         if self.pins_body() { 2 } else { 1 }
     }
 
-    /// What it has beside its message.
+    /// What belongs to the delivery besides its message.
     #[inline]
     pub(crate) fn beside(&self) -> Beside {
         match self.beside.0 {
@@ -102,14 +103,14 @@ impl Delivery {
         };
     }
 
-    /// Keeps further Subscription Identifiers as they were recorded, until all deliveries are restored. Meanwhile they stand in the
-    /// fields `beside` and `batch`.
+    /// Keeps all Subscription Identifiers but the first in their recorded form, until all deliveries are restored. Meanwhile the fields
+    /// `beside` and `batch` hold them.
     pub(crate) fn keep_recorded_identifiers(&mut self, text: Blob) {
         (self.beside.0, self.batch) = text.into_parts();
         self.set(Self::OUTSTANDING, true);
     }
 
-    /// Takes what `keep_recorded_identifiers` has kept, if anything.
+    /// Removes and returns the identifiers that `keep_recorded_identifiers` has kept; `None` if there are none.
     pub(crate) fn take_recorded_identifiers(&mut self) -> Option<Blob> {
         if !self.is(Self::OUTSTANDING) {
             return None;
@@ -148,19 +149,21 @@ impl Delivery {
 
 const _: () = assert!(size_of::<crate::mem::PoolSlot<Delivery>>() == 32);
 
-/// The handle of a [`Beside`], whose variant stands in the flags: with a variant of its own each delivery would take 36 bytes and not 32.
+/// The handle in a [`Beside`]. The variant is kept in the flags: with the variant here each delivery would be 36 bytes long instead of
+/// 32.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredBeside(Option<Handle<()>>);
 
-/// What a delivery has beside its message. What came through a shared subscription has one Subscription Identifier only.
+/// What a delivery has besides its message. A delivery through a shared subscription has only one Subscription Identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Nothing,
-    /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
+    /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without messages, one for each
+    /// identifier.
     Identifiers(Handle<Delivery>),
-    /// The group that it came through, and goes back to if its Session does not take it.
+    /// The group through which the delivery came, and which gets it back if the Session can't receive it.
     Group(Handle<Group>),
-    /// The subscription here, if it came through a group that a sibling owns.
+    /// The subscription on this shard, if the delivery came through a group whose home is another shard.
     GroupElsewhere(Handle<Subscription>),
 }
 
@@ -175,18 +178,18 @@ impl From<Via> for Beside {
     }
 }
 
-/// Which subscription a delivery came through.
+/// Through which subscription a delivery came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
     /// A subscription that is not shared.
     Own,
-    /// The shared subscription of a group here.
+    /// The shared subscription of a group whose home is this shard.
     Group(Handle<Group>),
-    /// The subscription here to a group that a sibling owns.
+    /// The subscription on this shard to a group whose home is another shard.
     GroupElsewhere(Handle<Subscription>),
 }
 
-/// In whose queue a delivery is.
+/// The Session or group in whose queue a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Session(SessionHandle),

@@ -1,4 +1,4 @@
-//! Stored Application Messages and their deliveries: a body is kept once, every queue only refers to it.
+//! Stored Application Messages and their deliveries. A body is stored once, and queues refer to it.
 
 #[cfg_attr(not(feature = "alloc"), path = "no_ceiling.rs")]
 mod ceiling;
@@ -22,27 +22,28 @@ use crate::seam::kind::Kind;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-/// All stored messages, their deliveries, and the bytes they and all other texts stand in.
+/// All stored messages, their deliveries, and the bytes of all texts.
 ///
-/// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it, and `durable` the
-/// number of those among them that have to survive a restart. In owned memory deliveries through shared subscriptions, and
-/// what is on its way to siblings, hold it once more, which pins the body: somebody may need it at any time, so it is not
-/// left to the store (`paging/` looks whether `references` and `durable` differ).
+/// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that refer to it, and `durable`
+/// the number of those among them that have to survive a restart. In owned memory, deliveries through shared subscriptions and
+/// messages on their way to other shards hold one reference more. This pins the body: it may be needed at any time, so it is
+/// not left to the store (`paging/` looks whether `references` and `durable` differ).
 ///
-/// A part of the memory is kept from what is published: when queues have filled everything, their clients can still connect,
-/// Wills included, and take what waits for them.
+/// A part of the memory is reserved, and published messages can't use it. So when queues have filled everything else, their
+/// clients can still connect, with Wills, and receive their messages.
 pub(crate) struct Messages<'m> {
     pub(crate) pool: Pool<'m, Message>,
     pub(crate) deliveries: Pool<'m, Delivery>,
     pub(crate) bytes: Bytes<'m>,
-    /// The marks on everything durable: here, because whoever changes such a thing has the messages in hand.
+    /// The marks on all durable things. They are here because each function that changes such a thing has the messages at
+    /// hand.
     pub(crate) journal: Journal<'m>,
-    /// Messages and bytes that only those who connect may take.
+    /// How many messages and bytes only connecting clients may use.
     reserved: usize,
     reserved_bytes: usize,
     /// The memory of messages below a ceiling.
     memory: MessageMemory,
-    /// What paging knows of their bodies.
+    /// What `paging/` knows of the bodies.
     pub(crate) paging: <Paging as PagingState>::OfMessages,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct Messages<'m> {
 pub(crate) const RESERVED_BYTES: usize = 120;
 
 impl<'m> Messages<'m> {
-    /// Nothing stored, for a broker of so many connections.
+    /// No messages, for a broker of so many connections.
     pub(crate) fn new(
         pool: Pool<'m, Message>,
         deliveries: Pool<'m, Delivery>,
@@ -86,13 +87,13 @@ impl<'m> Messages<'m> {
             && rest >= self.reserved_bytes.saturating_add(len)
     }
 
-    /// Whether half of the places for messages, and half of those for deliveries, are free.
+    /// Whether half of the slots for messages, and half of those for deliveries, are free.
     pub(crate) fn is_half_free(&self) -> bool {
         self.pool.len() < self.pool.limit() / 2 && self.deliveries.len() < self.deliveries.limit() / 2
     }
 
-    /// Stores a message whose body is `parts` together, with no reference yet: [`Messages::hold`] it, or
-    /// [`Messages::discard_unheld`] at the end. `None` if there is no memory.
+    /// Stores a message whose body is `parts` joined together. Nothing refers to it yet: the caller has to call
+    /// [`Messages::hold`], or [`Messages::discard_unheld`] at the end. `None` if there is no memory.
     pub(crate) fn store(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if !self.has_room(parts.iter().map(|part| part.len()).sum()) {
             return None;
@@ -100,7 +101,7 @@ impl<'m> Messages<'m> {
         self.store_in_room(draft, parts)
     }
 
-    /// The same for a Will, which may take the reserve. Below a ceiling on memory only a short Will may take it.
+    /// As [`Messages::store`], for a Will, which may use the reserve.
     pub(crate) fn store_will(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if !self.has_memory_for_will(parts.iter().map(|part| part.len()).sum()) {
             return None;
@@ -116,7 +117,7 @@ impl<'m> Messages<'m> {
         self.pool.insert(Message { body, references: 0, durable: 0, ..draft })
     }
 
-    /// As [`Messages::store`], with a body that siblings hold too.
+    /// As [`Messages::store`], with a body that other shards refer to as well.
     pub(crate) fn adopt(&mut self, draft: Message, body: crate::mem::SharedBytes) -> Option<Handle<Message>> {
         if !self.has_room(body.len()) {
             return None;
@@ -144,7 +145,7 @@ impl<'m> Messages<'m> {
         self.note_message(handle);
     }
 
-    /// Slots in use or used before.
+    /// How many slots are used or were used before.
     pub(crate) fn slots(&self) -> usize {
         self.pool.slots()
     }
@@ -159,7 +160,7 @@ impl<'m> Messages<'m> {
         self.note_message(handle);
     }
 
-    /// The message is one without RETAIN from now on.
+    /// Removes the RETAIN flag from a message.
     pub(crate) fn forget_retain(&mut self, handle: Handle<Message>) {
         self.pool[handle].flags &= !Message::RETAIN;
         self.note_message(handle);
@@ -181,7 +182,7 @@ impl<'m> Messages<'m> {
         message.references = message.references.saturating_add(times);
     }
 
-    /// Takes one reference away; with the last one the memory is given back.
+    /// Removes one reference. When it was the last one, frees the memory.
     #[inline]
     pub(crate) fn release(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
@@ -191,7 +192,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// Gives the memory back if nothing refers to the message.
+    /// Frees the memory of a message to which nothing refers.
     pub(crate) fn discard_unheld(&mut self, handle: Handle<Message>) {
         if self.pool[handle].references == 0 {
             let message = self.pool.remove(handle);
@@ -202,7 +203,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// A delivery of `message`, which it holds; `None` if there is no memory.
+    /// Adds a delivery, which holds a reference to its message. `None` if there is no memory.
     #[inline]
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
         let mut inserted = self.deliveries.insert(delivery);
@@ -232,7 +233,7 @@ impl<'m> Messages<'m> {
         self.deliveries.remove(handle);
     }
 
-    /// A delivery came through no shared subscription any more: it does not go back there.
+    /// Makes a delivery one that came through no shared subscription, so that it will not go back to the group.
     pub(crate) fn forget_share(&mut self, handle: Handle<Delivery>) {
         let entry = &mut self.deliveries[handle];
         let pinned = entry.message.filter(|_| entry.pins_body());
@@ -245,7 +246,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// A delivery has to survive a restart from now on.
+    /// Makes a delivery durable: it has to survive a restart.
     pub(crate) fn make_durable(&mut self, handle: Handle<Delivery>, owner: Owner) {
         let delivery = &mut self.deliveries[handle];
         debug_assert!(!delivery.is(Delivery::DURABLE));
@@ -257,7 +258,7 @@ impl<'m> Messages<'m> {
         self.note(handle);
     }
 
-    /// A delivery has changed: if it is durable, the change has to survive. A delivery of QoS 2 waits until the change
+    /// A delivery has changed. If it is durable, marks the change to be recorded; a delivery of QoS 2 waits until the change
     /// is safe.
     #[inline]
     pub(crate) fn note(&mut self, handle: Handle<Delivery>) {
@@ -270,7 +271,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// Sorts deliveries by the places of their messages among all messages.
+    /// Sorts deliveries by the sequence numbers of their messages.
     pub(crate) fn sort_by_order(&mut self, queue: &mut Fifo<Delivery>) {
         let pool = &self.pool;
         queue.sort_by_key(&mut self.deliveries, &|deliveries, delivery| {
@@ -284,7 +285,7 @@ impl<'m> Messages<'m> {
         self.journal.is_unsafe(self.deliveries[handle].batch)
     }
 
-    /// A holder of the message is durable. This is counted beside its reference.
+    /// Counts a durable holder of the message. Its reference is counted separately.
     pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         if message.durable == 0 {
@@ -293,7 +294,7 @@ impl<'m> Messages<'m> {
         message.durable = message.durable.saturating_add(1);
     }
 
-    /// A durable holder of the message has gone, or is not durable any more.
+    /// Counts a durable holder of the message less: it is gone, or is not durable any more.
     pub(crate) fn release_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.durable = message.durable.saturating_sub(1);
@@ -302,7 +303,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// Notes whether the message has to survive as the retained one of its topic.
+    /// Notes whether the message has to survive as the retained message of its topic.
     pub(crate) fn set_kept(&mut self, handle: Handle<Message>, kept: bool) {
         let message = &mut self.pool[handle];
         if message.is_kept() == kept {
@@ -321,7 +322,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// The receiver has the message; what is left of the delivery is a handshake.
+    /// The receiver has the message; only a handshake is left of the delivery.
     pub(crate) fn drop_message_of(&mut self, handle: Handle<Delivery>) {
         let delivery = &mut self.deliveries[handle];
         let is_durable = delivery.is(Delivery::DURABLE);
@@ -344,7 +345,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// Adds one more Subscription Identifier to a delivery; without memory for it, it is left out.
+    /// Adds one more Subscription Identifier to a delivery. If there is no memory for it, it is left out.
     pub(crate) fn add_identifier(&mut self, handle: Handle<Delivery>, identifier: u32) {
         if identifier == 0 {
             return;
@@ -366,12 +367,12 @@ impl<'m> Messages<'m> {
         SubscriptionIdentifiers { deliveries: &self.deliveries, next: Some(handle) }
     }
 
-    /// Bytes of topic, Properties and payload: what a waiting delivery costs.
+    /// The length of topic, Properties and payload: the cost of a waiting delivery.
     pub(crate) fn cost(&self, handle: Handle<Delivery>) -> u32 {
         self.deliveries[handle].message.map_or(0, |message| self.get(message).body.len() as u32)
     }
 
-    /// The topic of a delivery that waits, as bytes in a list that may grow; nothing if it is on disk.
+    /// The topic of a waiting delivery as bytes; empty if the topic is on disk alone.
     pub(crate) fn topic_of(&self, delivery: Handle<Delivery>) -> GrowingList<u8> {
         let mut text = GrowingList::default();
         if let Some(message) = self.deliveries[delivery].message {
@@ -393,7 +394,7 @@ impl<'m> Messages<'m> {
                 None => return false,
             }
         }
-        // A body on disk has no topic here: topics that are looked for have their bodies in memory.
+        // The topic of a body on disk is not in memory. Only topics of bodies in memory are searched for.
         rest.is_empty()
     }
 }

@@ -1,10 +1,10 @@
-//! What messages ask of `paging/`: bodies may be in the store alone.
+//! What the module `messages` asks of `paging/`: the body of a message may be in the store alone.
 
 use crate::engine::messages::{Delivery, Message};
 use crate::mem::Handle;
 use crate::seam::journal::Batch;
 
-/// Where the body of a message is. Asked of `Messages`.
+/// Where the body of a message is. `Messages` implements this trait.
 pub(crate) trait Residency {
     /// Whether a message has no body in memory.
     #[inline]
@@ -24,7 +24,8 @@ pub(crate) trait Residency {
         false
     }
 
-    /// Whether that body was requested and has not come. One that came and was evicted again has to be requested anew.
+    /// Whether the body was requested and has not come. If a body came and was evicted again, it has to be requested
+    /// anew.
     #[inline]
     fn awaits_body(&self, _delivery: Handle<Delivery>) -> bool {
         false
@@ -42,25 +43,25 @@ pub(crate) trait Residency {
     #[inline]
     fn message_was_restored(&mut self, _message: Handle<Message>) {}
 
-    /// A record of the message in that slot is in this batch.
+    /// A record of the message in slot `_slot` is in this batch.
     #[inline]
     fn message_was_recorded(&mut self, _slot: u32, _batch: Batch) {}
 
-    /// A message has gone that had flags beside those of the engine.
+    /// A message was removed that had flags of `paging/`.
     #[inline]
     fn message_has_gone(&mut self, _message: &Message) {}
 
-    /// All records are taken back.
+    /// All records are restored.
     #[inline]
     fn all_are_restored(&mut self) {}
 
-    /// Whether there is a message in the slot that has no body in memory.
+    /// Whether the slot has a message without a body in memory.
     #[inline]
     fn is_evicted_at(&self, _slot: u32) -> bool {
         false
     }
 
-    /// How many bytes of memory bodies may take that the store has too; 0: all bodies stay in memory.
+    /// Sets how many bytes of memory the bodies may use that are in the store too; 0: all bodies stay in memory.
     #[inline]
     fn set_body_budget(&mut self, _bytes: usize) {}
 

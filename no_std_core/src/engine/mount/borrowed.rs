@@ -1,4 +1,4 @@
-//! All clients live in the whole tree.
+//! Without the feature `alloc` no client has a mount: all clients see the whole topic tree.
 
 use crate::codec::{Frame, Refusal, Window};
 use crate::engine::Engine;
@@ -10,7 +10,7 @@ use crate::mem::Handle;
 use crate::seam::grant::Grant;
 use crate::time::Instant;
 
-/// The mounts of clients: none.
+/// The mounts of clients. There are none.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts;
 

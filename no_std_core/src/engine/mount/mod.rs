@@ -1,7 +1,8 @@
-//! Clients that live in a part of the tree of topics.
+//! Clients with a mount, which see only a part of the topic tree.
 //!
-//! A packet from such a client is taken as one that names whole topics: so nothing behind `receive.rs` knows of mounts. What it is sent is cut where
-//! it is encoded. All other clients cost a look at [`Mounted`](crate::seam::grant::Mounted), which stands in their connection.
+//! A packet from such a client is handled as if it named whole topics, so no code behind `receive.rs` knows of mounts. In packets to the
+//! client the prefix is removed when they are encoded. For any other client the cost is a look at [`Mounted`](crate::seam::grant::Mounted)
+//! in its connection.
 
 #[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
 mod owned;

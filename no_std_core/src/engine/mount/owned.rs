@@ -1,4 +1,4 @@
-//! What a client with a mount names, and what it is sent.
+//! Mounts: the topics in packets from a client with a mount get its prefix, and in packets to the client the prefix is removed.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -33,20 +33,20 @@ const TOO_LARGE: Refusal = Refusal::new(
 /// The longest text in a packet, in bytes.
 const LONGEST_TEXT: usize = 65_535;
 
-/// The part of a Response Topic that the client is not to see.
+/// The part of a Response Topic that is hidden from the client.
 struct Hidden {
-    /// Where it stands in the body of the message, behind the length of the text.
+    /// The range of the hidden part in the body of the message. It begins behind the length of the text.
     at: Range<usize>,
-    /// Bytes of the text that are left.
+    /// The length of the rest of the text, in bytes.
     shown: u16,
 }
 
-/// The mounts of connections that have one.
+/// The mount of each connection that has one.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts(BTreeMap<Handle<Connection>, Mount>);
 
 impl Engine<'_> {
-    /// Takes a packet that names topics, if the client has a mount; `None` if it is to be taken as it is.
+    /// Handles a packet that has topics, if the client has a mount; `None` if the packet is to be handled like that of any other client.
     #[inline]
     pub(crate) fn take_below_mount<'b>(
         &mut self,
@@ -87,10 +87,10 @@ impl Engine<'_> {
             Ok(publish) => publish,
             Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
         };
-        // Before its Properties are gone through.
+        // The packet is checked before its Properties are walked through.
         self.check_publish(&publish)?;
         let longest = self.longest_topic();
-        // A Topic Alias stands for the whole topic.
+        // A Topic Alias stands for the topic with its prefix.
         let is_aliased = publish.topic.is_empty();
         let topic = if is_aliased { Some(String::new()) } else { mount.compose(publish.topic, longest) };
         let response_topic = match publish.properties.response_topic() {
@@ -138,12 +138,12 @@ impl Engine<'_> {
         self.unsubscribe_from(handle, &Unsubscribe { filters: Topics::new(&list), ..unsubscribe })
     }
 
-    /// Bytes of the longest topic that can be put together here.
+    /// The length in bytes of the longest topic that can be put together here.
     fn longest_topic(&self) -> usize {
         self.scratch.limit().min(LONGEST_TEXT)
     }
 
-    /// A client is about to be accepted: from now on it has the mount that it is granted, and so has its Will.
+    /// A client is about to be accepted: from now on it has the mount of its grant, and the topic of its Will gets the prefix.
     pub(crate) fn mount(&mut self, handle: Handle<Connection>, grant: &Grant) -> Result<(), Refusal> {
         let Some(mount) = &grant.mount else { return Ok(()) };
         self.connections[handle].mounted = Mounted::below(mount);
@@ -156,7 +156,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// A Will with whole topics, held by nobody.
+    /// A copy of the Will with its prefix in the topics. Nothing holds a reference to the copy yet.
     fn whole_will(&mut self, will: Handle<Message>, mount: &Mount) -> Result<Handle<Message>, Refusal> {
         let Message { body, topic_len, properties_len, qos, flags, .. } = *self.messages.get(will);
         let body: Vec<u8> = self.messages.bytes.chunks(body, 0..body.len()).flatten().copied().collect();
@@ -170,12 +170,12 @@ impl Engine<'_> {
         self.messages.store_will(draft, &[topic.as_bytes(), &properties, payload]).ok_or(NO_MEMORY)
     }
 
-    /// Whether a grant names another mount than the client has.
+    /// Whether the mount of the grant differs from that of the client.
     pub(crate) fn has_other_mount(&self, handle: Handle<Connection>, grant: &Grant) -> bool {
         self.mounts.0.get(&handle) != grant.mount.as_ref()
     }
 
-    /// The connection is gone.
+    /// The connection is gone: forgets its mount.
     #[inline]
     pub(crate) fn unmount(&mut self, handle: Handle<Connection>) {
         if self.is_mounted(handle) {
@@ -183,7 +183,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A client goes on with a Session that it may have had with another mount: subscriptions outside of this one end.
+    /// A client resumes a Session that may have had another mount: the subscriptions outside the present mount end.
     pub(crate) fn keep_below_mount(&mut self, handle: Handle<Connection>, session: Handle<Session>) {
         let Some(mount) = self.mounts.0.get(&handle).cloned() else { return };
         self.keep_subscriptions(session, |_, _, filter| {
@@ -197,7 +197,7 @@ impl Engine<'_> {
         self.connections[handle].mounted.len() > 0
     }
 
-    /// Whether a client with a mount sees this topic: one with a level below its mount.
+    /// Whether a client with a mount can see this topic: the topic has a level below the mount.
     pub(crate) fn begins_with_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
         let Some(mount) = self.mounts.0.get(&handle) else { return false };
         let Message { body, topic_len, .. } = *self.messages.get(message);
@@ -206,15 +206,15 @@ impl Engine<'_> {
             && self.messages.bytes.chunks(body, 0..prefix.len()).flatten().eq(prefix.iter())
     }
 
-    /// Bytes of the topic and of the Properties of a message that a client with a mount sees.
+    /// The lengths in bytes of the topic and of the Properties that a client with a mount sees of a message.
     pub(crate) fn lengths_below_mount(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
         let hidden = self.hidden_in_properties(handle, message).map_or(0, |hidden| hidden.at.len() as u32);
         let topic = message.topic_len.saturating_sub(self.connections[handle].mounted.len());
         (topic, message.properties_len.saturating_sub(hidden))
     }
 
-    /// Puts the Properties of a message for a client with a mount, as far as they differ from the stored ones. Gives the place in the body from which
-    /// on all is put as it is stored.
+    /// Encodes those Properties of a message that differ for a client with a mount. Returns the position in the body from which on the
+    /// stored bytes are the same for the client.
     pub(crate) fn put_response_topic(
         &self,
         handle: Handle<Connection>,
@@ -229,7 +229,7 @@ impl Engine<'_> {
         hidden.at.end
     }
 
-    /// What the client is not to see of the Response Topic of a message.
+    /// The part of a message's Response Topic that is hidden from the client.
     fn hidden_in_properties(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
         let mount = self.mounts.0.get(&handle)?;
         let begin = usize::from(message.topic_len);
@@ -242,7 +242,7 @@ impl Engine<'_> {
     }
 }
 
-/// Checks that a packet with so many Topic Filters would not be too large if it came with the whole filters.
+/// Checks that a packet with so many Topic Filters would not be too large if its filters came with the prefix.
 fn check_size(frame: Frame<'_>, filters: usize, mount: &Mount) -> Result<(), Refusal> {
     let more = filters.saturating_mul(mount.prefix().len());
     let len = frame.body().len().saturating_add(more);
@@ -253,7 +253,7 @@ fn with_response_topic<'a>(property: Property<'a>, topic: &'a str) -> Property<'
     if let Property::ResponseTopic(_) = property { Property::ResponseTopic(topic) } else { property }
 }
 
-/// Stored Properties with the whole Response Topic, if they have one; `None` if that is too long.
+/// The stored Properties with the prefix in the Response Topic, if they have one; `None` if the topic is then too long.
 fn whole_properties(properties: &[u8], mount: &Mount, longest: usize) -> Option<Vec<u8>> {
     let Some(text) = response_topic_in(properties) else { return Some(properties.into()) };
     let len = text.len().saturating_add(mount.prefix().len());
@@ -262,7 +262,7 @@ fn whole_properties(properties: &[u8], mount: &Mount, longest: usize) -> Option<
     Some([before, &len.to_be_bytes(), mount.prefix().as_bytes(), properties.get(text.start..)?].concat())
 }
 
-/// Where the text of the Response Topic stands in stored Properties, behind its length.
+/// The range of the text of the Response Topic in stored Properties, without the length before it.
 fn response_topic_in(properties: &[u8]) -> Option<Range<usize>> {
     /// Bytes before the text: the identifier of the Property, and the length of the text.
     const BEFORE_TEXT: usize = 3;

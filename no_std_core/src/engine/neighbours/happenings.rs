@@ -1,4 +1,4 @@
-//! What happens, told by the engine in one place for each happening to whoever observes it.
+//! Happenings, which the engine reports to an observer. Each kind is reported in one place.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
@@ -8,7 +8,7 @@ use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 
-/// Something that has happened. Where a thing ends, the happening is told just before.
+/// A happening. The end of a thing is reported just before the thing is removed.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "without the feature `events` nobody looks inside")]
 pub(crate) enum Happening<'a> {
@@ -17,7 +17,8 @@ pub(crate) enum Happening<'a> {
         session: Handle<Session>,
         session_present: bool,
     },
-    /// The connection of a client that had connected has ended, with this Reason Code of whoever closed it.
+    /// The connection of a client that had connected has ended. The Reason Code is that of the side that closed the
+    /// connection.
     Disconnected {
         session: Handle<Session>,
         code: Option<ReasonCode>,
@@ -41,7 +42,7 @@ pub(crate) enum Happening<'a> {
         retain: bool,
         payload_len: usize,
     },
-    /// A message was handed to all who are to get it: whether one of them keeps it.
+    /// A message was routed to all its subscribers. The flag says whether any of them keeps the message.
     Routed {
         topic: &'a str,
         is_kept: bool,
@@ -52,13 +53,13 @@ pub(crate) enum Happening<'a> {
         message: Handle<Message>,
         qos: QoS,
     },
-    /// PUBACK or PUBCOMP of a client.
+    /// A client has sent PUBACK or PUBCOMP.
     Acknowledged {
         session: Handle<Session>,
         packet_id: u16,
         qos: QoS,
     },
-    /// A message is lost, to one Session or to all who were to get it.
+    /// A message is lost, to one Session or to all its subscribers.
     Dropped {
         session: Option<Handle<Session>>,
         message: LostMessage<'a>,
@@ -77,20 +78,20 @@ pub(crate) enum Happening<'a> {
 #[allow(dead_code, reason = "without the feature `events` nobody looks inside")]
 pub(crate) enum LostMessage<'a> {
     Stored(Handle<Message>),
-    /// The topic of a message that was not stored.
+    /// The topic of a message that was never stored.
     Topic(&'a str),
-    /// A message, or a part of one, of which not even the topic is known.
+    /// A message, or a part of a message, whose topic is not known.
     Unknown,
 }
 
-/// Who observes what happens. Nobody, by default.
+/// Observes happenings. The default does nothing.
 pub(crate) trait Observer {
     #[inline(always)]
     fn happened(&mut self, _happening: Happening<'_>) {}
 }
 
 impl Engine<'_> {
-    /// A message is lost, to `session` or to all who were to get it: counted, and told.
+    /// A message is lost, to `session` or to all its subscribers: reports and counts the loss.
     #[inline]
     pub(crate) fn drop_message(
         &mut self,
@@ -104,7 +105,8 @@ impl Engine<'_> {
 }
 
 impl Engine<'_> {
-    /// A delivery, which is in no list, ends, and its message is lost to `session` or to the group whose queue it was in.
+    /// Ends a delivery that is in no list. Its message is lost to `session`, or to the group whose queue the delivery was
+    /// in.
     pub(crate) fn drop_delivery(
         &mut self,
         session: Option<Handle<Session>>,

@@ -10,19 +10,20 @@ use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 
-/// PUBACK for QoS 2, PUBREC for QoS 1, PUBCOMP before PUBREC: the client has lost the thread of a handshake, and going on
-/// would leave the delivery in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT 3.1.1).
+/// The refusal of a PUBACK for QoS 2, a PUBREC for QoS 1, or a PUBCOMP before PUBREC. The client does not follow the
+/// handshake, and without the refusal the delivery would be in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT
+/// 3.1.1).
 const OUT_OF_STEP: Refusal =
     Refusal::protocol_error("the message with this Packet Identifier waits for another acknowledgement (section 4.3)");
 
 impl Engine<'_> {
-    /// The receiver of a QoS 1 message has it, or refuses it.
+    /// The client has received a QoS 1 message, or refuses it.
     pub(crate) fn on_puback(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         self.end_delivery(handle, ack, QoS::AtLeastOnce)
     }
 
-    /// The receiver of a QoS 2 message has it: PUBREL follows. Or it refuses it, which ends the delivery
-    /// `[MQTT-4.3.3-4]`.
+    /// The client has received a QoS 2 message, so PUBREL follows. Or the client refuses the message, which ends the
+    /// delivery `[MQTT-4.3.3-4]`.
     pub(crate) fn on_pubrec(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         if ack.code.is_error() {
             return self.end_delivery(handle, ack, QoS::ExactlyOnce);
@@ -46,7 +47,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// The sender of a QoS 2 message has our PUBREC: its identifier is free again.
+    /// The client, which sent a QoS 2 message, has received PUBREC: the Packet Identifier is free again.
     pub(crate) fn on_pubrel(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) {
         let Some(session) = self.connections[handle].session else {
             return;
@@ -59,11 +60,12 @@ impl Engine<'_> {
                 }
                 ReasonCode::Success
             }
-            // Only the PUBCOMP was lost, with the connection before (section 4.3.3): the message was taken once.
+            // Only the PUBCOMP was lost, with the connection before (section 4.3.3): the message was received once.
             None if entry.inbound.is_resumed() => ReasonCode::Success,
             None => ReasonCode::PacketIdentifierNotFound,
         };
-        // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.
+        // If the identifier is not found: the PUBCOMP for an earlier PUBREL may not be safe yet, and the client may use
+        // the identifier again.
         let batch = self.barrier_of(session);
         self.owe(
             handle,
@@ -71,7 +73,7 @@ impl Engine<'_> {
         );
     }
 
-    /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.
+    /// The client has received PUBREL for a QoS 2 message: the delivery ends.
     pub(crate) fn on_pubcomp(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         let Some(session) = self.connections[handle].session else {
             return Ok(());
@@ -97,7 +99,7 @@ impl Engine<'_> {
         }
         let delivery = match self.sessions[session].outbound.acknowledge(&mut self.messages, ack.packet_id.get(), qos) {
             Acknowledged::Done(delivery) => delivery,
-            // An identifier that nothing waits for is no error (section 4.3.2); it changes nothing.
+            // An acknowledgement for which no delivery waits is no error (section 4.3.2); it changes nothing.
             Acknowledged::Unknown => return Ok(()),
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
@@ -113,7 +115,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// An acknowledgement of what the client can't have seen yet would free what is being transmitted.
+    /// Whether the PUBLISH with this Packet Identifier is only partly sent. An acknowledgement would free the packet that
+    /// is being transmitted, and the client can't have received it yet.
     fn is_half_sent(&self, handle: Handle<Connection>, packet_id: u16) -> bool {
         match self.connections[handle].sending.begun() {
             Some(sending) => match sending.what {

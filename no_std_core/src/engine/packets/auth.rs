@@ -114,10 +114,12 @@ impl Engine<'_> {
     }
 }
 
-/// Subscriptions, queue and permissions are those of the principal that the client proved to be first.
+/// Refuses another principal: subscriptions, queue and permissions are those of the principal that the client proved to
+/// be in CONNECT.
 const SOMEBODY_ELSE: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "the Session belongs to somebody else than who authenticated again");
 
-/// Topic Aliases and what is in flight are those of the mount with which the client was accepted.
+/// Refuses another mount: Topic Aliases and messages in flight are those of the mount with which the client was
+/// accepted.
 const LIVES_ELSEWHERE: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "who authenticated again was granted other topics than before");

@@ -1,4 +1,4 @@
-//! CONNECT: checked, kept until there is a verdict, then a Session is found or made (section 3.1.4).
+//! CONNECT: it is checked, kept until there is a verdict, and then a Session is resumed or made (section 3.1.4).
 
 use crate::codec::{Connect, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::config::Authentication;
@@ -17,19 +17,19 @@ use crate::seam::counters::tally;
 use crate::seam::grant::Grant;
 use crate::time::Instant;
 
-/// A Receive Maximum that the client does not give (section 3.1.2.11.3).
+/// The Receive Maximum of a client that sends none (section 3.1.2.11.3).
 const DEFAULT_RECEIVE_MAXIMUM: u16 = 65_535;
 
-/// A Session Expiry Interval without end (section 3.1.2.11.2).
+/// The Session Expiry Interval that never ends (section 3.1.2.11.2).
 const NEVER: u32 = u32::MAX;
 
-/// What there is for a client that connects.
+/// What was found out about the Session of a client that connects.
 #[derive(Clone, Copy)]
 struct Found {
-    /// The hash of its Client Identifier.
+    /// The hash of the Client Identifier.
     hash: u32,
     session: Option<Handle<Session>>,
-    /// Whether the client goes on with that Session `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
+    /// Whether the client resumes the Session that was found `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
     goes_on: bool,
 }
 
@@ -79,10 +79,10 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// Checks what needs no verdict, and notes all that is needed once there is one.
+    /// Checks a CONNECT as far as no verdict is needed, and stores what is needed once there is one.
     fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
         let properties = &connect.properties;
-        // Maximum Packet Size comes first, as it bounds a refusal too.
+        // Maximum Packet Size comes first, because it bounds a refusal too.
         self.connections[handle].maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
         self.check_property_count(properties.count())?;
         if connect.client_id.is_empty() {
@@ -96,7 +96,7 @@ impl<'m> Engine<'m> {
             ));
         }
         let limits = &self.config.limits;
-        // A client of an older version can't say how many messages it takes at once.
+        // A client of an older version can't say how many messages it accepts at once.
         let theirs = if connect.version.is_v5() {
             properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM)
         } else {
@@ -108,7 +108,7 @@ impl<'m> Engine<'m> {
         connection.window = window;
         connection.aliases_out_limit = aliases_out_limit;
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
-        // A connection has no other before its CONNECT.
+        // The draft is empty: a connection has none before its CONNECT.
         let draft = connection.draft.get_mut();
         draft.clean_start = connect.clean_start;
         draft.keep_alive = connect.keep_alive;
@@ -126,15 +126,15 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// The client is accepted: it gets its Session and its CONNACK.
+    /// The client is accepted: gives it its Session and its CONNACK.
     pub(crate) fn open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal, grant: &Grant) {
         if let Err(refusal) = self.try_open(now, handle, principal, grant) {
             self.refuse_connect(now, handle, refusal);
         }
     }
 
-    /// First all is decided, then all is changed: whoever is refused leaves the Session that was there, its connection and its
-    /// Will as they were.
+    /// Decides everything first, and changes everything then. So a client that is refused changes nothing of an existing Session, its
+    /// connection and its Will.
     fn try_open(
         &mut self,
         now: Instant,
@@ -155,7 +155,7 @@ impl<'m> Engine<'m> {
             return Err(UNSAYABLE);
         }
 
-        // Nothing is refused from here on.
+        // From here on the client can't be refused any more.
         let session = self.take_session(now, handle, principal, found)?;
         let will = self.connections[handle].draft.get_mut().will.take();
         let connection = &mut self.connections[handle];
@@ -182,7 +182,7 @@ impl<'m> Engine<'m> {
         self.happened(Happening::Connected { session, session_present: found.goes_on });
 
         let batch = self.messages.journal.batch_since(changes);
-        // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
+        // CONNACK need not wait for the record of the Will, which is safe before anything that the client is told later.
         self.record_will(session);
         let session_present = found.goes_on;
         self.owe(
@@ -194,7 +194,8 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// The Session Expiry Interval and the Keep Alive that the client gets, in seconds; CONNACK tells where they are not what it asked for.
+    /// The Session Expiry Interval and the Keep Alive that the client gets, in seconds. CONNACK names those that differ from what the
+    /// client asked for.
     fn bound_times(&mut self, handle: Handle<Connection>) -> (u32, u16) {
         let draft = self.connections[handle].draft.get_mut();
         let granted = draft.expiry_secs.min(self.config.session_expiry_max);
@@ -202,13 +203,13 @@ impl<'m> Engine<'m> {
         let bound = self.config.keep_alive_max;
         let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
         draft.server_keep_alive = too_long.then_some(bound);
-        // Before MQTT 5.0 a client can't be told, and is closed if it is quiet for longer: a Server may do so "regardless of the
-        // Keep Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
+        // Before MQTT 5.0 a client can't be told, and is closed if it is silent for longer: a Server may do so "regardless of the Keep
+        // Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
         (granted, draft.server_keep_alive.unwrap_or(draft.keep_alive))
     }
 
-    /// Looks for the Session of the client. If the client gets no such Session, checks that there will be room for a new
-    /// one. Nothing is changed.
+    /// Looks for the Session of the client. If the client can't resume one, checks that there will be room for a new Session. Changes
+    /// nothing.
     fn look_for_session(
         &mut self,
         now: Instant,
@@ -233,8 +234,8 @@ impl<'m> Engine<'m> {
                     "the Session with this Client Identifier belongs to somebody else",
                 ));
             }
-            // An interval of 0 ends a Session with its connection, also if a power cut ended the connection. The time of a
-            // Session may be over before its timer comes.
+            // An interval of 0 ends a Session with its connection, also if a power cut ended the connection. A Session may have expired
+            // before its timer fires.
             let lives = entry.expiry_secs > 0
                 && (entry.connection.is_some() || entry.ends > now || self.may_have_come_in_time());
             goes_on = lives && !draft.clean_start;
@@ -255,7 +256,7 @@ impl<'m> Engine<'m> {
         Ok(Found { hash, session, goes_on })
     }
 
-    /// Gives the client the Session that was found, or a new one in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.
+    /// Gives the client the Session that was found, or a new Session in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.
     fn take_session(
         &mut self,
         now: Instant,
@@ -270,10 +271,10 @@ impl<'m> Engine<'m> {
                     ReasonCode::SessionTakenOver,
                     "another Network Connection uses this Client Identifier",
                 );
-                // Its Will is due now, unless it is delayed and this client goes on with the Session.
+                // The Will of the old connection is due now, unless it is delayed and this client resumes the Session.
                 self.close(now, old, TAKEN_OVER, true);
             } else if !self.may_have_come_in_time() {
-                // The time of its Will, and of the Session itself, may be over before the timer comes.
+                // The Will may be due, or the Session may have expired, before the timer fires.
                 self.look_at_absence(now, session);
             }
             if found.goes_on {
@@ -283,7 +284,7 @@ impl<'m> Engine<'m> {
             }
             if self.sessions.is_live(session) {
                 if self.sessions[session].was_cut_off {
-                    // The client is back, though without its Session.
+                    // The client is back, though it does not resume its Session.
                     self.remove_will(session);
                 }
                 self.end_session(now, session);
@@ -302,8 +303,8 @@ impl<'m> Engine<'m> {
         Ok(session)
     }
 
-    /// A Session that has not begun. The router knows it by its index alone, which another Session may have had before: that one took all of its
-    /// subscriptions with it.
+    /// Inserts a Session that has not begun. The router knows it by its index alone, which an earlier Session may have had: the
+    /// subscriptions of that Session are gone.
     pub(crate) fn insert_session(&mut self) -> Option<Handle<Session>> {
         let session = self.sessions.insert_empty()?;
         debug_assert!(
@@ -319,10 +320,10 @@ impl<'m> Engine<'m> {
         self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
     }
 
-    /// Gives the client an identifier of ours that nobody has, which lives on this shard `[MQTT-3.1.3-6]`.
+    /// Gives the client a Client Identifier that no other client has, and whose home is this shard `[MQTT-3.1.3-6]`.
     fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
         let mut number = self.random.next();
-        // One try in as many as there are shards fits. That all of these tries fail does not happen in practice.
+        // With n shards, one try in n gives an identifier whose home is this shard. In practice not all of these tries fail.
         for _ in 0..4096 {
             let id = assigned_client_id(number);
             if self.config.shard.is_home_of(&id) && self.find_session(self.hasher.hash_bytes(&id), &id).is_none() {
@@ -337,7 +338,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// CONNACK with an error, where the version has a way to say it, and the end of the connection `[MQTT-3.1.4-1]`.
+    /// Refuses a CONNECT: sends a CONNACK with an error if the version has one, and closes the connection `[MQTT-3.1.4-1]`.
     pub(crate) fn refuse_connect(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
         tally(&mut self.counters.connections_refused, 1);
         let version = self.connections[handle].version;
@@ -355,7 +356,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// Sets when the connection's timer comes; 0: never.
+    /// Sets the time after which the connection's timer fires; 0: never.
     pub(crate) fn rearm_connection(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let deadline = now.plus_millis(u64::from(after_ms));
         match (self.connections[handle].timer, after_ms) {
@@ -370,29 +371,30 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// Without the answer client and broker would not agree on what was done.
+/// The client can't be sent an answer. Without the answer client and broker would not agree on what was done.
 pub(crate) const UNSAYABLE: Refusal =
     Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
 
-/// One place in so many of the table is kept for Sessions that end with their connections.
+/// One slot in so many of the table is reserved for Sessions that end with their connections.
 const RESERVED_SESSIONS: usize = 16;
 
 /// The table of Sessions is full.
 const SESSIONS_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no room for one more Session");
 
-/// A Session that is kept needs a record.
+/// The store is full, and a Session that is kept needs a record.
 const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of the server is full");
 
 pub(crate) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 
-/// What had no room for a client whose connection was closed for this reason.
+/// Which memory had no room for a client whose connection was closed for this reason.
 pub(crate) fn shortage(reason: Refusal) -> Option<Shortage> {
     let reasons = [(SESSIONS_FULL, Shortage::Sessions), (STORE_FULL, Shortage::Store), (NO_MEMORY, Shortage::Memory)];
     let found = reasons.into_iter().find(|(known, _)| known.why.as_str() == reason.why.as_str());
     found.map(|(_, shortage)| shortage)
 }
 
-/// Without an identifier there is nothing to keep a Session by `[MQTT-3.1.3-8]` of MQTT 3.1.1; MQTT 3.1 always wants one.
+/// Checks a CONNECT with an empty Client Identifier, under which no Session can be kept `[MQTT-3.1.3-8]` of MQTT 3.1.1. MQTT 3.1 always
+/// requires an identifier.
 fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {
     let keeps = connect.version == Version::V3_1_1 && connect.session_expiry_interval() == NEVER;
     if keeps || connect.version == Version::V3_1 {

@@ -1,4 +1,4 @@
-//! DISCONNECT and all other ends: of a Network Connection, of a client's presence, of a Session.
+//! DISCONNECT, and all other ends of a Network Connection.
 
 use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
 use crate::engine::Engine;
@@ -24,7 +24,7 @@ impl Engine<'_> {
         disconnect.check_from_client()?;
         if let Some(session) = self.connections[handle].session {
             if let Some(expiry_secs) = disconnect.properties.session_expiry_interval() {
-                // A Session that was to end with its connection can't be kept after all (section 3.14.2.2.2).
+                // A Session that was to end with its connection can't be kept any more (section 3.14.2.2.2).
                 if self.sessions[session].expiry_secs == 0 && expiry_secs != 0 {
                     return Err(Refusal::protocol_error(
                         "a Session Expiry Interval of 0 in CONNECT can't be raised in DISCONNECT",
@@ -51,13 +51,13 @@ impl Engine<'_> {
         self.close_as(now, handle, gone, false, None);
     }
 
-    /// Begins to close a connection: what is owed may still go out, and behind it, if `goodbye`, a DISCONNECT where the
-    /// version has one. The Session goes on without the client from now on.
+    /// Begins to close a connection. The owed replies may still be transmitted, and behind them, if `goodbye` is set and the
+    /// version has it, a DISCONNECT. The Session goes on without the client from now on.
     pub(crate) fn close(&mut self, now: Instant, handle: Handle<Connection>, reason: Refusal, goodbye: bool) {
         self.close_as(now, handle, reason, goodbye, Some(reason.code));
     }
 
-    /// The same, and observers are told this Reason Code.
+    /// As [`close`](Self::close), but observers are told this Reason Code.
     fn close_as(
         &mut self,
         now: Instant,
@@ -74,7 +74,7 @@ impl Engine<'_> {
             connection.draft.get_mut().was_open.set(true);
         }
         connection.phase = Phase::Closing;
-        // A verdict that comes later finds nothing to decide.
+        // A verdict that comes later has nothing to decide.
         connection.awaits_verdict = false;
         (connection.has_reason, connection.reason, connection.reason_code) = (true, reason.why, reason.code);
         connection.goodbye = goodbye && connection.version == Version::V5;
@@ -94,8 +94,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Closes a connection on which an acknowledgement was withheld, or sees to it that this is done later; whether there is
-    /// nothing more to be done about it now.
+    /// Closes a connection on which an acknowledgement was withheld, now or as soon as that is allowed. Returns false if no
+    /// acknowledgement was withheld.
     pub(crate) fn close_refused(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
         const REFUSED: Refusal =
             Refusal::new(ReasonCode::QuotaExceeded, "there was no room for a message of this client");
@@ -110,8 +110,8 @@ impl Engine<'_> {
         true
     }
 
-    /// Keeps the Client Identifier for the shell's log as long as the connection is there. That of a client that was refused
-    /// is there anyway.
+    /// Keeps the Client Identifier for the embedder's log for as long as the connection exists. That of a refused client is
+    /// kept anyway.
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
         let bytes = &mut self.messages.bytes;
         let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
@@ -142,7 +142,7 @@ impl Engine<'_> {
             self.owed.remove(entry);
         }
         if self.connections[handle].is_ready {
-            // Nobody may close it once more: it would get a timer that outlives it.
+            // In this phase the connection can't be closed once more: it would get a timer that outlives the connection.
             self.connections[handle].phase = Phase::Dead;
             self.connections[handle].is_gone = true;
         } else {
@@ -153,14 +153,14 @@ impl Engine<'_> {
         }
     }
 
-    /// A packet that is half out can't be finished: nothing may follow it.
+    /// Gives up the packet that is being transmitted. If a part of it is out, nothing may follow.
     pub(crate) fn forget_sending(&mut self, handle: Handle<Connection>) {
         let connection = &mut self.connections[handle];
         let Some(sending) = connection.sending.begun() else {
             return;
         };
         match sending.what {
-            // The packet does not come from the Session, and can still be finished.
+            // These packets do not come from the Session, and can still be finished.
             Outgoing::Owed | Outgoing::PingResp | Outgoing::Disconnect => {}
             Outgoing::PubRel(_) => {
                 connection.sending = Sending::NONE;

@@ -1,5 +1,5 @@
-//! PINGREQ and PINGRESP (sections 3.12 and 3.13). A client that hears no PINGRESP takes the connection for lost, so it is not to wait for
-//! anything but what can be sent at once.
+//! PINGREQ and PINGRESP (sections 3.12 and 3.13). A client that gets no PINGRESP takes the connection for lost. So PINGRESP waits for
+//! nothing but packets that can be sent at once.
 
 use crate::codec::{PacketType, split_in};
 use crate::engine::Engine;
@@ -8,7 +8,7 @@ use crate::engine::receive::Taken;
 use crate::mem::Handle;
 
 impl Engine<'_> {
-    /// A PINGRESP is owed `[MQTT-3.12.4-1]`.
+    /// Owes the client a PINGRESP `[MQTT-3.12.4-1]`.
     pub(crate) fn on_pingreq<'b>(&mut self, handle: Handle<Connection>) -> Taken<'b> {
         let most = self.config.limits.owed_replies;
         let connection = &mut self.connections[handle];
@@ -27,7 +27,8 @@ impl Engine<'_> {
         Taken::Done
     }
 
-    /// Answers the PINGREQs in `bytes`, which the client has sent behind what waits to be taken. Each is known again when its turn comes.
+    /// Answers the PINGREQs in `bytes`, which the client has sent behind packets that the broker does not read yet. When such a PINGREQ
+    /// is read later, it is not answered again. Returns how many bytes were looked at.
     pub(crate) fn answer_ahead(&mut self, handle: Handle<Connection>, bytes: &[u8]) -> usize {
         let Connection { version, phase, is_held, .. } = self.connections[handle];
         if phase != Phase::Open || !is_held {
@@ -47,7 +48,7 @@ impl Engine<'_> {
                     connection.draft.get_mut().answered.set(answered.saturating_add(1));
                     self.mark_ready(handle);
                 }
-                // Nothing follows a DISCONNECT.
+                // No packet may follow a DISCONNECT.
                 PacketType::Disconnect => break,
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! PUBLISH: checked, then routed to everybody who subscribed (section 3.3).
+//! PUBLISH: it is checked, then routed to all subscribers (section 3.3).
 
 use crate::codec::{AckKind, Publish, QoS, ReasonCode, ReasonText, Refusal, Window};
 use crate::config::Config;
@@ -21,18 +21,18 @@ use crate::topic::TopicName;
 const NOT_AUTHORIZED: ReasonText = ReasonText::new("the client may not publish to this topic");
 const LOST_TO_ALL: ReasonText = ReasonText::new("no subscriber has room for it: it is kept nowhere");
 
-/// What a publisher is told about a message with this fate.
+/// The Reason Code with which a message of this fate is acknowledged.
 pub(crate) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (ReasonCode, ReasonText) {
     match fate {
         Fate::Unwanted if config.no_matching_subscribers => (ReasonCode::NoMatchingSubscribers, ReasonText::NONE),
         Fate::Lost if is_v5 => (ReasonCode::QuotaExceeded, LOST_TO_ALL),
-        // Older versions have no answer that says a message is lost: without success clients would send it again and
-        // again.
+        // Older versions have no Reason Code for a lost message. They get success: without it clients would send the
+        // message again and again.
         _ => (ReasonCode::Success, ReasonText::NONE),
     }
 }
 
-/// The topic of a packet, or the one that its Topic Alias stands for.
+/// The topic of a packet, or the topic for which its Topic Alias stands.
 pub(crate) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -> &'a str {
     aliased.map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""))
 }
@@ -57,12 +57,12 @@ impl<'m> Engine<'m> {
         if self.may_refuse && !self.siblings_were_asked_for_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
-        // A packet that is a duplicate sets its alias all the same.
+        // A packet that is a duplicate sets its Topic Alias, too.
         let alias = if publish.properties.is_empty() { None } else { self.resolve_alias(handle, publish)? };
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
         if publish.qos == QoS::ExactlyOnce {
             if self.receipts.contains(session, packet_id) {
-                // The message was passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
+                // The message was routed already: only the answer was lost `[MQTT-4.3.3-10]`.
                 let batch = self.messages.journal.barrier();
                 let reply = Reply::Ack(AckKind::PubRec);
                 self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ReasonText::NONE).after(batch));
@@ -70,8 +70,8 @@ impl<'m> Engine<'m> {
                 return Ok(Taken::Done);
             }
             let count = self.sessions[session].inbound.count();
-            // Only MQTT 5.0 has a Receive Maximum: a client of an older version may use all Packet Identifiers, until
-            // memory ends.
+            // Only MQTT 5.0 has a Receive Maximum: a client of an older version may use all Packet Identifiers, as long
+            // as there is memory.
             if self.connections[handle].version.is_v5() && count >= self.config.limits.receive_maximum {
                 return Err(Refusal::new(
                     ReasonCode::ReceiveMaximumExceeded,
@@ -81,7 +81,7 @@ impl<'m> Engine<'m> {
         }
         let changes = self.messages.journal.changes();
         let outcome = if publish.properties.is_empty() {
-            // The frequent case: all parts of the body stand in the packet.
+            // The frequent case: all parts of the body are in the packet.
             let topic = TopicName::assume_valid(publish.topic);
             self.publish_from(now, session, topic, publish, &[])
         } else {
@@ -112,7 +112,8 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// Puts those Properties together that are forwarded. The topic is `alias`, where there is one.
+    /// Publishes a message whose forwarded Properties have to be put together first. The topic is `alias`, if there is
+    /// one.
     fn publish_with_properties(
         &mut self,
         now: Instant,
@@ -145,7 +146,8 @@ impl<'m> Engine<'m> {
         outcome
     }
 
-    /// The topic that a Topic Alias stands for, before the packet is taken; `None` where the packet names it.
+    /// The topic for which a Topic Alias stands, before the packet is handled; `None` if the packet has its topic
+    /// itself.
     pub(crate) fn aliased_topic(
         &self,
         handle: Handle<Connection>,
@@ -155,7 +157,7 @@ impl<'m> Engine<'m> {
         self.messages.bytes.share(self.aliases.topic_of(handle, alias)?)
     }
 
-    /// The topic that a Topic Alias stands for; `None` where the packet names it.
+    /// The topic for which a Topic Alias stands; `None` if the packet has its topic itself.
     fn resolve_alias(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> Result<Option<Blob>, Refusal> {
         const INVALID: ReasonCode = ReasonCode::TopicAliasInvalid;
         let Some(alias) = publish.properties.topic_alias() else {
@@ -178,7 +180,7 @@ impl<'m> Engine<'m> {
         Ok(None)
     }
 
-    /// Routes a client's message if the client may publish it. What became of it, or why it is refused.
+    /// Routes a client's message if the client may publish it. Returns the fate of the message, or why it is refused.
     fn publish_from(
         &mut self,
         now: Instant,
@@ -224,14 +226,15 @@ impl<'m> Engine<'m> {
         };
         let publisher_key = self.publisher_key(session);
         let parts = [topic.as_str().as_bytes(), properties, publish.payload];
-        // A retained message is kept.
+        // A retained message is kept anyway.
         let asks = publish.qos > QoS::AtMostOnce && !publish.retain;
         let mut routing = Routing::new(topic, draft, parts);
         (routing.publisher, routing.publisher_key, routing.asks) = (Some(session), publisher_key, asks);
         self.route(routing)
     }
 
-    /// PUBACK or PUBREC; in MQTT 3.x, which has no refusing ones, the end of the connection or silence.
+    /// Answers with PUBACK or PUBREC. In MQTT 3.x these can't refuse, so a refusal ends the connection, or is not
+    /// answered.
     fn answer_publish(
         &mut self,
         now: Instant,
@@ -273,7 +276,7 @@ impl<'m> Engine<'m> {
                 self.messages.journal.mark(Kind::Receipt, receipt.index());
             }
         }
-        // Whatever has to survive is in the batch that is being gathered.
+        // All records that the message caused are in the batch that is being gathered.
         let batch = self.messages.journal.batch_since(changes);
         self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why).after(batch));
         if let (true, Ok(Routed { asked, .. })) = (waits, outcome) {
@@ -282,7 +285,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// A PUBLISH is refused. Whether a PUBACK or PUBREC tells so.
+    /// A PUBLISH is refused. Returns whether a PUBACK or PUBREC can say so.
     fn may_answer_refused(
         &mut self,
         now: Instant,
@@ -306,15 +309,15 @@ impl<'m> Engine<'m> {
             let refusal = Refusal { code, why: NOT_AUTHORIZED };
             self.close(now, handle, refusal, false);
         }
-        // Otherwise the acknowledgement is withheld. The client keeps the message, and sends it again when it has
-        // connected again: no sooner.
+        // Otherwise the acknowledgement is withheld. The client keeps the message, and sends it again only after it has
+        // connected again.
         self.connections[handle].has_reason = true;
         self.close_refused(now, handle);
         false
     }
 
     pub(crate) fn publish_local(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
-        // Retained messages go to all siblings anyway.
+        // Retained messages go to all other shards anyway.
         if self.is_greeting() && !message.retain {
             return Err(Full);
         }
@@ -330,14 +333,14 @@ impl<'m> Engine<'m> {
         self.route(routing).map(|_| ()).map_err(|_| Full)
     }
 
-    /// A PUBLISH with QoS 1 or 2 was lost to all who subscribed.
+    /// Counts a message of QoS 1 or 2 that was lost to all subscribers.
     pub(crate) fn count_lost_publish(&mut self, is_refused: bool) {
         tally(&mut self.counters.publish_lost, 1);
         tally(&mut self.counters.publish_refused, usize::from(is_refused));
     }
 
-    /// A number that is the same for all messages of one Session. Shared subscriptions that choose by the publisher
-    /// hash it.
+    /// A number that identifies a Session as a publisher. Shared subscriptions that choose a member by the publisher
+    /// hash this number.
     pub(crate) fn publisher_key(&self, session: Handle<Session>) -> u32 {
         crate::mem::Chained::<()>::hash(&self.sessions[session])
     }

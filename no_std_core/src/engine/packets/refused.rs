@@ -1,4 +1,4 @@
-//! A PUBLISH that can't be taken for its topic, but can be answered.
+//! A PUBLISH that is refused because of its topic, and can be answered.
 
 use crate::codec::{AckKind, Frame, Publish, QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
@@ -8,8 +8,9 @@ use crate::mem::{Handle, OWNED};
 use crate::seam::counters::tally;
 
 impl Engine<'_> {
-    /// A PUBLISH that was refused when it was decoded. Where the topic is the cause, and there is a way to say so, the client is told
-    /// and goes on; otherwise, and always in firmware, which has not the flash for it, this is the end of the connection.
+    /// A PUBLISH was refused when it was decoded. If the topic is the cause, and the acknowledgement can say so, the client is told
+    /// and stays connected. Otherwise the connection ends; in firmware it always does, because there is not enough flash for this
+    /// code.
     #[cold]
     pub(crate) fn on_refused_publish<'b>(
         &mut self,
@@ -25,7 +26,7 @@ impl Engine<'_> {
         self.check_publish(&publish)?;
         let Some(packet_id) = publish.packet_id else { return Err(refusal) };
         if publish.properties.topic_alias().is_some() {
-            // A Topic Alias that the packet sets would be unknown here.
+            // The broker would not know the Topic Alias that the packet sets.
             return Err(refusal);
         }
         tally(&mut self.counters.publish_refused, 1);

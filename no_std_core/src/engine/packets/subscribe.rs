@@ -72,12 +72,12 @@ impl<'m> Engine<'m> {
         Ok(Taken::Done)
     }
 
-    /// Whether a Topic Filter has characters that are not taken here.
+    /// Whether a Topic Filter has characters that the configuration does not allow.
     pub(crate) fn is_refused_text(&self, filter: &str) -> bool {
         !self.config.allow_control_characters && has_control_characters(filter)
     }
 
-    /// Subscribes, and gives the Reason Code for it.
+    /// Subscribes. Returns the Reason Code for the filter.
     pub(crate) fn subscribe(
         &mut self,
         now: Instant,
@@ -134,7 +134,7 @@ impl<'m> Engine<'m> {
         ReasonCode::granted(options.qos)
     }
 
-    /// Why a Session may not subscribe to a filter, whatever it has subscribed to; `None` if it may.
+    /// Why a Session may not subscribe to a filter, whatever its other subscriptions are; `None` if it may.
     #[inline]
     fn refusal_of(
         &mut self,
@@ -157,8 +157,8 @@ impl<'m> Engine<'m> {
             && self.has_share_for_subscription(session, filter)
     }
 
-    /// Begins to send what is retained for a subscription, if its client wants that. Without memory for it there is no new subscription:
-    /// false.
+    /// Begins to send the retained messages for a subscription, if the client wants them. Returns false if there is no memory; then there
+    /// is no new subscription.
     fn replay_for(
         &mut self,
         session: Handle<Session>,
@@ -173,23 +173,22 @@ impl<'m> Engine<'m> {
         };
         let begun = !wants_retained || self.begin_replay(session, subscribed.handle, filter);
         if !begun && !subscribed.replaced {
-            // A new subscription that can't get its retained messages is not made.
+            // Without memory to send its retained messages a new subscription is not made.
             self.unsubscribe(session, filter);
         }
         begun
     }
 
-    /// Takes the scratch memory out of the engine, as long as the longest Topic Filter if it may grow so far. The
-    /// caller puts it back.
+    /// Takes the scratch memory out of the engine, as long as the longest Topic Filter if it can grow so far. The caller puts it back.
     pub(crate) fn take_scratch(&mut self) -> Slots<'m, u8> {
-        // Also the longest Topic Filter came in a packet that this memory is made for.
+        // Even the longest Topic Filter came in a packet, and this memory is long enough for any packet.
         const LONGEST_FILTER: usize = 65_535;
         let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         space.grow_to(space.limit().min(LONGEST_FILTER));
         space
     }
 
-    /// Calls `act` with the Topic Filter of a subscription as its client wrote it; with nothing if there is no memory to put it together.
+    /// Calls `act` with the Topic Filter of a subscription as its client wrote it; with `None` if there is no memory to put it together.
     pub(crate) fn with_written_filter<R>(
         &mut self,
         subscription: Handle<router::Subscription>,
@@ -205,7 +204,7 @@ impl<'m> Engine<'m> {
         result
     }
 
-    /// The Topic Filter of a subscription as its client wrote it, put together in `space`, at its end.
+    /// The Topic Filter of a subscription as its client wrote it, put together at the end of `space`.
     pub(crate) fn written_filter<'a>(
         &self,
         subscription: Handle<router::Subscription>,
@@ -217,8 +216,8 @@ impl<'m> Engine<'m> {
         core::str::from_utf8(filter).ok()
     }
 
-    /// Whether a filter has too many levels, or so many `+` among them that it and others like it would make each message visit
-    /// too much of the tree.
+    /// Whether a filter has too many levels, or so many `+` that this filter and similar ones would make each message visit too much of
+    /// the tree.
     pub(crate) fn is_too_deep(&self, filter: TopicFilter<'_>) -> bool {
         let limits = &self.config.limits;
         if OWNED && filter.cost() > limits.filter_cost {
@@ -280,8 +279,8 @@ impl<'m> Engine<'m> {
         Ok(Taken::Done)
     }
 
-    /// Ends a subscription, if there is such. Gives whether there was. After a shared one
-    /// [`forget_left_groups`](Self::forget_left_groups) is due.
+    /// Ends a subscription, if it exists. Returns whether it did. After the end of a shared subscription the caller has to call
+    /// [`forget_left_groups`](Self::forget_left_groups).
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
@@ -326,7 +325,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// A subscription was made, changed, or is about to end.
+    /// A subscription was made, changed, or is about to end: marks it to be recorded.
     fn note_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
         if !self.sessions[session].is_durable {
             return;
@@ -337,9 +336,9 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// In MQTT 5.0 each invalid Topic Filter gets a Reason Code of its own. Before, SUBACK's 0x80 is for what the Server does
-    /// not grant and UNSUBACK has no code at all: an invalid filter is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1.
-    /// A malformed `$share` is not, as those versions do not know shared subscriptions.
+    /// In MQTT 5.0 each invalid Topic Filter gets a Reason Code of its own. In older versions SUBACK's 0x80 means that the Server does
+    /// not grant a valid filter, and UNSUBACK has no codes. So there an invalid filter is a protocol violation, `[MQTT-4.8.0-1]` of MQTT
+    /// 3.1.1. A malformed `$share` is not, because those versions do not know shared subscriptions.
     fn check_filter(&self, handle: Handle<Connection>, text: &str) -> Result<(), Refusal> {
         let is_right = matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
         if !is_right && !self.connections[handle].version.is_v5() {
@@ -368,7 +367,7 @@ impl<'m> Engine<'m> {
         fits
     }
 
-    /// Queues a SUBACK or UNSUBACK whose codes come one by one.
+    /// Queues a SUBACK or UNSUBACK whose codes come from an iterator.
     fn owe_codes(
         &mut self,
         handle: Handle<Connection>,
@@ -382,7 +381,7 @@ impl<'m> Engine<'m> {
         self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ReasonText::NONE).after(batch));
         for _ in 0..count.div_ceil(CODES_IN_OWED) {
             let mut codes = [ReasonCode::Success; CODES_IN_OWED];
-            // All are full but the last one, since `count` is all there are or fills all entries.
+            // All entries but the last are full, since `count` is the number of all codes or fills all entries.
             for code in &mut codes {
                 match next(self) {
                     Some(result) => *code = result,
@@ -394,8 +393,8 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// The options with which a bridge subscribes: nothing of its own comes back to it, and it sees what was published to be retained. A
-/// shared subscription has no No Local `[MQTT-3.8.3-4]`.
+/// The options with which a bridge subscribes: it gets no messages of its own, and RETAIN is as published. A shared subscription has no
+/// No Local `[MQTT-3.8.3-4]`.
 pub(crate) fn as_bridge(filter: &str, options: SubscriptionOptions) -> SubscriptionOptions {
     let no_local = TopicFilter::new(filter).is_ok_and(|filter| filter.share_name().is_none());
     SubscriptionOptions { no_local, retain_as_published: true, ..options }

@@ -1,8 +1,9 @@
-//! A look at what the next topics need, before the first of them is matched.
+//! Looks up the next topics together, before the first of them is matched.
 //!
-//! In a tree that is larger than the caches each step of a walk waits for memory, and the next step has to wait for it. Walks
-//! side by side wait together. So a few topics are looked up once, in step, and nothing is made of it: what their matching needs
-//! is at hand then. It is the way without wildcards that is looked at; what else matches is mostly needed for each message.
+//! In a tree that is larger than the caches, each step of a walk waits for memory, and the next step waits for the previous one.
+//! Several walks side by side wait at the same time. So a few topics are looked up once, step by step together, and the result
+//! is not used: the memory that matching them needs is in the caches then. Only the way without wildcards is looked up; the
+//! other matches are mostly needed for each message anyway.
 
 use super::Router;
 use super::entries::Node;
@@ -10,10 +11,10 @@ use super::position::find_slash;
 use super::trie::Trie;
 use crate::mem::{Chained, Handle};
 
-/// How many topics are looked at together.
+/// How many topics are looked up together.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
 
-/// A look-up of a child node that has begun, and is finished by `found`.
+/// A look-up of a child node that was begun by `seek`, and is finished by `found`.
 #[derive(Clone, Copy)]
 struct Sought<'t> {
     parent: Handle<Node>,
@@ -26,9 +27,9 @@ struct Sought<'t> {
 /// A walk straight down the levels of a topic.
 #[derive(Clone, Copy, Default)]
 struct Walk<'t> {
-    /// None: there is no such level.
+    /// The node of the walk; `None` if the topic has no node here.
     node: Option<Handle<Node>>,
-    /// The levels below that were not sought yet.
+    /// The levels below the node that were not looked up yet.
     rest: Option<&'t [u8]>,
     next: Option<Sought<'t>>,
 }
@@ -40,14 +41,14 @@ impl Router<'_> {
         self.trie.index.is_vast()
     }
 
-    /// Looks at what these topics need, the first [`SIDE_BY_SIDE`] of them.
+    /// Loads the memory that matching these topics needs, for the first [`SIDE_BY_SIDE`] of them.
     pub(crate) fn look_ahead(&self, topics: &[&[u8]]) {
         let nodes = self.find_together(topics).into_iter().flatten();
         let first = nodes.filter_map(|node| self.trie.nodes[node].subscriptions.front());
         core::hint::black_box(first.fold(0, |sum, first| sum ^ self.subscriptions[first].subscriber().0));
     }
 
-    /// The levels that these topics name, or that `+` stands for where there is no such level.
+    /// The nodes of these topics; `+` stands for a level that does not exist.
     fn find_together(&self, topics: &[&[u8]]) -> [Option<Handle<Node>>; SIDE_BY_SIDE] {
         let trie = &self.trie;
         let mut walks = [Walk::default(); SIDE_BY_SIDE];
@@ -73,7 +74,7 @@ impl Router<'_> {
 }
 
 impl Trie<'_> {
-    /// Begins to look for a child. Others may be sought before it is [`found`](Trie::found).
+    /// Begins to look for a child. Others may be begun before this one is [`found`](Trie::found).
     #[inline]
     fn seek<'t>(&self, parent: Handle<Node>, text: &'t [u8]) -> Sought<'t> {
         if let Some(only) = self.only_child(parent, text) {
@@ -83,7 +84,7 @@ impl Trie<'_> {
         Sought { parent, text, hash, first: self.index.first(hash) }
     }
 
-    /// The child that was sought.
+    /// Finishes a look-up.
     #[inline]
     fn found(&self, sought: Sought<'_>) -> Option<Handle<Node>> {
         let Sought { parent, text, hash, first } = sought;
@@ -100,7 +101,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn topics_that_are_sought_together_are_found_as_each_alone() {
+    fn topics_looked_up_together_are_found_as_each_alone() {
         let limits = RouterLimits { nodes: 100, subscriptions: 100, subscribers: 1, groups: 0, text_bytes: 1000 };
         let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1), 0);
         let long = "a level of more than fifteen bytes";

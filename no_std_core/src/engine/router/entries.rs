@@ -1,41 +1,42 @@
-//! What stands in the pools of the router: levels, subscriptions and groups. They know each other by their handles.
+//! The entries in the pools of the router: levels, subscriptions and groups. They refer to each other by handles.
 
 use super::{Retained, SHARED, Subscriber};
 use crate::mem::{Blob, Bytes, Handle, List, PoolSlot, links};
 
-/// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
+/// The longest text of a level, in bytes, that is kept in the node itself. With this length a node is 64 bytes long in
+/// its slot.
 pub(super) const SHORT: usize = 15;
 
 /// One level of the tree.
 ///
-/// What a PUBLISH looks at comes first and fits in 48 bytes, so that it mostly lies in one cache line.
+/// The fields that a PUBLISH needs come first and are 48 bytes long, so that they mostly lie in one cache line.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Node {
     pub(super) level: Level,
-    /// None for the root.
+    /// The parent; `None` for the root.
     pub(super) parent: Option<Handle<Node>>,
     /// The hash of the parent and of the level's text, by which the index finds the node.
     hash: u32,
     chain: Option<Handle<Node>>,
     pub(super) next: Option<Handle<Node>>,
-    /// The `+` child, then the `#` child, so far as they are there.
+    /// The child for `+`, then the child for `#`, if they exist.
     pub(super) wildcards: List<Node>,
-    /// Subscriptions to this filter that are not shared, those of siblings first.
+    /// The subscriptions to this filter that are not shared; those of other shards come first.
     pub(super) subscriptions: List<Subscription, ByPlace>,
     pub(super) groups: List<Group>,
-    /// Children that are no wildcards; those with `retained_below` are the first.
+    /// The children that are no wildcards; those with `retained_below` above 0 come first.
     pub(super) children: List<Node>,
     prev: Option<Handle<Node>>,
     pub(super) retained: Option<Retained>,
-    /// How many retained entries stand here and below.
+    /// How many retained messages there are at this node and below.
     pub(super) retained_below: u32,
 }
 
-/// What a node stands for.
+/// The level for which a node stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Level {
-    /// A text of up to [`SHORT`] bytes, filled up with U+0000, which stands in no topic `[MQTT-4.7.3-2]`.
+    /// A text of up to [`SHORT`] bytes, padded with U+0000, which no topic contains `[MQTT-4.7.3-2]`.
     Short([u8; SHORT]),
     Long(Blob),
     Plus,
@@ -43,7 +44,7 @@ pub(super) enum Level {
 }
 
 impl Node {
-    /// The node that fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         level: Level::Short([0; SHORT]),
         parent: None,
@@ -72,7 +73,7 @@ impl Node {
             && self.wildcards.is_empty())
     }
 
-    /// Whether the node was reached by the text of the level and not by a wildcard.
+    /// Whether the node is found by the text of the level and not by a wildcard.
     #[inline]
     pub(super) fn is_exact(&self) -> bool {
         matches!(self.level, Level::Short(_) | Level::Long(_))
@@ -104,9 +105,9 @@ links!(Chained for Node: hash, chain);
 
 const _: () = assert!(size_of::<PoolSlot<Node>>() == 64);
 
-/// One subscription of one subscriber.
+/// A subscription of one subscriber.
 ///
-/// What a PUBLISH looks at comes first: those 12 bytes mostly lie in one cache line.
+/// The fields that a PUBLISH needs come first: these 12 bytes mostly lie in one cache line.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Subscription {
@@ -124,7 +125,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The subscription that fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         place: Place(0),
         subscriber: Subscriber(0),
@@ -149,7 +150,7 @@ impl Default for Subscription {
     }
 }
 
-/// Where a subscription hangs: at a level, or in a group, which itself hangs at one. 0 in unused memory only.
+/// Where a subscription is: at a level, or in a group, which itself is at a level. 0 in unused memory only.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place(u32);
 
@@ -160,11 +161,11 @@ impl PartialEq for Place {
     }
 }
 
-/// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
+/// The most levels, and the most groups: a [`Place`] has 31 bits for their index.
 pub(super) const MOST_PLACES: usize = (1 << 31) - 1;
 
 impl Place {
-    /// Marks that it is a group.
+    /// The bit that marks a group.
     const GROUP: u32 = 1 << 31;
 
     pub(super) fn new(node: Handle<Node>, group: Option<Handle<Group>>) -> Self {
@@ -174,7 +175,7 @@ impl Place {
         })
     }
 
-    /// A number that no other place has, whatever its handle tells beside the index.
+    /// The place as a number, which no other place has. It does not depend on the generation in the handle.
     #[inline(always)]
     pub(super) fn number(self) -> u32 {
         let handle = Handle::<()>::from_tag(self.0 & !Self::GROUP);
@@ -185,7 +186,7 @@ impl Place {
         if SHARED && self.0 & Self::GROUP != 0 { Handle::from_tag(self.0 & !Self::GROUP) } else { None }
     }
 
-    /// The level, if there is no group between.
+    /// The level; `None` for a group.
     pub(super) fn node(self) -> Option<Handle<Node>> {
         if SHARED && self.0 & Self::GROUP != 0 { None } else { Handle::from_tag(self.0) }
     }
@@ -220,13 +221,13 @@ pub struct Group {
     /// Members in the order in which they joined.
     pub(super) members: List<Subscription, ByPlace>,
     pub(super) count: u32,
-    /// The member to ask first next time; None: the first.
+    /// The member to try first for the next message; `None`: the first member.
     pub(super) cursor: Option<Handle<Subscription>>,
     pub(super) tag: u32,
 }
 
 impl Group {
-    /// The group that fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         node: None,
         name: Blob::EMPTY,
@@ -263,7 +264,7 @@ mod tests {
     use crate::mem::Block;
 
     #[test]
-    fn a_level_is_its_whole_text_and_no_more() {
+    fn a_level_equals_its_whole_text_only() {
         let mut blocks = [Block::EMPTY; 2];
         let mut texts = Bytes::borrowed(&mut blocks);
         let mut short = [0; SHORT];

@@ -1,4 +1,4 @@
-//! The walk from a Topic Name to what matches it.
+//! The walk from a Topic Name to all matching subscriptions and groups.
 
 use super::entries::{ByPlace, Group, Node, Subscription};
 use super::position::Position;
@@ -22,21 +22,21 @@ pub struct Matches<'t> {
     position: Position<'t>,
     /// The topic starts with `$`: wildcards on the first level don't match `[MQTT-4.7.2-1]`.
     reserved: bool,
-    /// Where the walk stands; `position` is how far the way from the root to it reaches in the topic.
+    /// The node at which the walk is. `position` is how far the way from the root to this node reaches in the topic.
     node: Option<Handle<Node>>,
-    /// How many `+` children are still to be visited beside the way from the root to `node`.
+    /// How many `+` children beside the way from the root to `node` are still to be visited.
     open: u32,
-    /// What is next to be given, before the walk goes on.
+    /// The subscription that `next` returns first, before the walk goes on.
     subscription: Option<Handle<Subscription>>,
     group: Option<Handle<Group>>,
-    /// Another node that matches, whose turn is next.
+    /// Another node that matches, and is handled next.
     also: Option<Handle<Node>>,
-    /// How many nodes the walk stood at.
+    /// How many nodes the walk has visited.
     visited: OwnedOnly<u32>,
 }
 
 impl Router<'_> {
-    /// Starts a walk through all that match `topic`.
+    /// Starts a walk through all subscriptions and groups that match `topic`.
     #[inline]
     pub fn matches<'t>(&self, topic: TopicName<'t>) -> Matches<'t> {
         let mut matches = Matches {
@@ -55,19 +55,20 @@ impl Router<'_> {
 }
 
 impl Matches<'_> {
-    /// How many levels of the tree it came by so far; 0 without the feature `alloc`.
+    /// How many levels of the tree the walk has visited so far; 0 without the feature `alloc`.
     #[inline]
     pub fn visited(&self) -> u32 {
         self.visited.get()
     }
 
-    /// Bytes of the Topic Name.
+    /// The length of the Topic Name in bytes.
     #[inline]
     pub fn text_len(&self) -> usize {
         self.position.text_len()
     }
 
-    /// Starts anew, for the same topic; the subscriptions may be others now. How many levels it came by is counted from 0 again.
+    /// Starts the walk again from the root, for the same topic. The subscriptions may have changed. The count of visited levels
+    /// begins at 0.
     pub fn restart(&mut self, router: &Router<'_>) {
         self.position.restart();
         (self.node, self.open, self.subscription, self.group, self.also) = (None, 0, None, None, None);
@@ -106,14 +107,14 @@ impl Matches<'_> {
         }
     }
 
-    /// Down to the child for the level ahead, by preference not to `+`.
+    /// Moves down to the child for the next level: to that with the text of the level if it exists, otherwise to `+`.
     #[inline]
     fn descend(&mut self, trie: &Trie<'_>, node: Handle<Node>) -> Option<Handle<Node>> {
         let level = self.position.ahead()?;
         let plus = self.plus(trie, node);
         let child = match trie.child(node, level, || self.position.hash(&trie.hasher, level)) {
             Some(child) => {
-                // No more than the topic has levels, which are 65,536 at most.
+                // The count is at most the number of levels of the topic, which is at most 65,536.
                 self.open = self.open.wrapping_add(u32::from(plus.is_some()));
                 child
             }
@@ -123,7 +124,7 @@ impl Matches<'_> {
         Some(child)
     }
 
-    /// Up until there is a `+` child not visited yet, and down to that.
+    /// Moves up to the nearest node with a `+` child that was not visited, and down to that child.
     fn backtrack(&mut self, trie: &Trie<'_>, mut node: Handle<Node>) -> Option<Handle<Node>> {
         while self.open > 0 {
             let here = &trie.nodes[node];
@@ -140,7 +141,7 @@ impl Matches<'_> {
         None
     }
 
-    /// Stands at `node` and notes what matches there: `#` below it, and the node itself behind the last level.
+    /// Moves to `node` and notes its matches: `#` below the node, and the node itself if the topic has no more levels.
     #[inline]
     fn arrive(&mut self, trie: &Trie<'_>, node: Handle<Node>) {
         self.node = Some(node);

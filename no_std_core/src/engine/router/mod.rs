@@ -1,9 +1,9 @@
-//! From a PUBLISH to the subscriptions that match it, and from a SUBSCRIBE to the retained messages.
+//! The router finds the subscriptions that match a PUBLISH, and the retained messages that match a SUBSCRIBE.
 //!
-//! The router knows who subscribed to what ([`Subscriber`] is a number to it) and where retained messages
-//! stand ([`Retained`] is a number too). It knows no session and no message; the engine joins them.
+//! The router knows subscribers ([`Subscriber`]) and retained messages ([`Retained`]) by numbers only. The engine
+//! knows for which Session or message a number stands.
 //!
-//! One tree of topic levels serves both. A node is one level of a Topic Filter or a Topic Name; the way from
+//! One tree of topic levels serves both purposes. A node is one level of a Topic Filter or a Topic Name; the way from
 //! the root to it is the filter. Filters with `+` and `#` are in the tree as they are written:
 //!
 //! ```text
@@ -13,18 +13,18 @@
 //!         /    \      \
 //!     kitchen   #      state
 //!        |
-//!   temperature  .................. others are found by hash, however many siblings there are
+//!   temperature  .................. all other children are found by hash
 //! ```
 //!
-//! At each node hang the subscriptions to exactly this filter, the groups of shared subscriptions to it, and
-//! the retained message of this topic. A node that has none of these and no child is removed at once.
+//! A node has the subscriptions to exactly this filter, the groups of shared subscriptions to it, and the
+//! retained message of this topic. A node that has none of these and no child is removed at once.
 //!
-//! What holds everywhere:
+//! Invariants:
 //!
-//! - Walks go up again by the links to the parent. There is no recursion and no stack, so the depth of a topic
-//!   costs nothing but time, and no topic meets a node twice: time is linear in the nodes whose way from the
-//!   root matches the beginning of the topic, however many filters there are besides.
-//! - A call that returns [`RouterFull`] changed nothing.
+//! - Walks go up again by the links to the parent. There is no recursion and no stack, so a deep topic costs
+//!   nothing but time. No walk visits a node twice: its time is linear in the number of nodes whose way from the
+//!   root matches the beginning of the topic, however many other filters there are.
+//! - A call that returns [`RouterFull`] has changed nothing.
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
@@ -52,15 +52,15 @@ use trie::Trie;
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
 pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
 
-/// Who subscribes: a dense number. The first ones are sibling brokers, all others are local sessions.
+/// The number of a subscriber. The first numbers are those of the other shards, all others are Sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscriber(pub u32);
 
-/// Where the caller keeps a retained message.
+/// A retained message, as the caller refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retained(pub Handle<()>);
 
-/// A table of the router is at its limit, or the allocator refused. Nothing was changed.
+/// A table of the router is full, or the allocator refused memory. The call has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterFull;
 
@@ -72,7 +72,7 @@ impl core::fmt::Display for RouterFull {
 
 impl core::error::Error for RouterFull {}
 
-/// What the router keeps for each [`Subscriber`].
+/// The state of one [`Subscriber`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SubscriberSlot {
     subscriptions: List<Subscription, BySubscriber>,
@@ -80,11 +80,11 @@ pub struct SubscriberSlot {
 }
 
 impl SubscriberSlot {
-    /// A subscriber without subscriptions, as firmware declares it.
+    /// The value of a slot in an array that firmware declares: a subscriber without subscriptions.
     pub const EMPTY: Self = Self { subscriptions: List::EMPTY, count: 0 };
 }
 
-/// All memory of a [`Router`]. Buckets may be fewer than entries (lookups take longer) or none.
+/// All memory of a [`Router`]. There may be fewer buckets than entries, or none; then look-ups take longer.
 #[derive(Debug)]
 pub struct RouterMemory<'m> {
     /// Levels of topics; one of them is the root.
@@ -93,30 +93,30 @@ pub struct RouterMemory<'m> {
     pub node_buckets: Slots<'m, Option<Handle<Node>>>,
     /// Subscriptions of all subscribers.
     pub subscriptions: Slots<'m, PoolSlot<Subscription>>,
-    /// Buckets to find the subscriptions that are not the first ones to their filter.
+    /// Buckets to find all subscriptions but the first one of each filter.
     pub subscription_buckets: Slots<'m, Option<Handle<Subscription>>>,
-    /// One for each [`Subscriber`].
+    /// A slot for each [`Subscriber`].
     pub subscribers: Slots<'m, SubscriberSlot>,
     /// Groups of shared subscriptions.
     pub groups: Slots<'m, PoolSlot<Group>>,
     /// Buckets to find groups.
     pub group_buckets: Slots<'m, Option<Handle<Group>>>,
-    /// Levels of more than 15 bytes, and ShareNames.
+    /// Memory for levels of more than 15 bytes, and for ShareNames.
     pub texts: Bytes<'m>,
 }
 
 /// How much a [`Router`] that owns its memory may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct RouterLimits {
-    /// Levels of topics, the root not counted.
+    /// The number of levels of topics, the root not counted.
     pub nodes: usize,
-    /// Subscriptions of all subscribers.
+    /// The number of subscriptions of all subscribers.
     pub subscriptions: usize,
-    /// Numbers a [`Subscriber`] may have.
+    /// How many numbers a [`Subscriber`] can have.
     pub subscribers: usize,
-    /// Groups of shared subscriptions.
+    /// The number of groups of shared subscriptions.
     pub groups: usize,
-    /// Bytes of levels of more than 15 bytes, and of ShareNames.
+    /// The memory for levels of more than 15 bytes, and for ShareNames, in bytes.
     pub text_bytes: usize,
 }
 
@@ -153,13 +153,13 @@ pub struct Router<'m> {
     subscribers: Slots<'m, SubscriberSlot>,
     groups: Pool<'m, Group>,
     group_index: HashIndex<'m, Group>,
-    /// Subscribers below this are sibling brokers.
+    /// Subscribers with a number below this are other shards.
     siblings: u32,
 }
 
 impl<'m> Router<'m> {
-    /// A router without subscriptions. The first `siblings` subscribers are sibling brokers: they don't
-    /// count when a filter has its first or its last subscriber.
+    /// A router without subscriptions. The first `siblings` subscribers are other shards: they don't count when a
+    /// filter gets its first subscriber or loses its last one.
     pub fn new(memory: RouterMemory<'m>, hasher: Hasher, siblings: u32) -> Self {
         let mut subscribers = memory.subscribers;
         subscribers.as_mut_slice().fill(SubscriberSlot::EMPTY);
@@ -174,45 +174,45 @@ impl<'m> Router<'m> {
         }
     }
 
-    /// Subscriptions of all subscribers, siblings included.
+    /// The number of subscriptions of all subscribers, other shards included.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
     }
 
-    /// Subscriptions of local subscribers.
+    /// The number of subscriptions of Sessions.
     pub fn local_subscription_count(&self) -> usize {
         let of_siblings = (0..self.siblings).map(|sibling| self.subscription_count_of(Subscriber(sibling)));
         self.subscriptions.len().saturating_sub(of_siblings.sum())
     }
 
-    /// Groups of shared subscriptions.
+    /// The number of groups of shared subscriptions.
     pub fn group_count(&self) -> usize {
         self.groups.len()
     }
 
-    /// Levels in the tree, the root not counted.
+    /// The number of levels in the tree, the root not counted.
     pub fn node_count(&self) -> usize {
         self.trie.len()
     }
 
-    /// Retained messages.
+    /// The number of retained messages.
     pub fn retained_count(&self) -> usize {
         self.trie.retained_count()
     }
 
-    /// Those of them whose topic is `level` or below it.
+    /// The number of retained messages whose topic is `level` or below it.
     pub fn retained_count_below(&self, level: TopicName<'_>) -> usize {
         self.trie.find(level.as_str()).map_or(0, |node| self.trie.nodes[node].retained_below as usize)
     }
 
-    /// The most entries of a table that a look-up may have to pass.
+    /// The most entries of a table that a look-up has to pass.
     pub fn longest_chain(&self) -> usize {
         let levels = self.trie.index.longest_chain(&self.trie.nodes);
         let subscriptions = self.subscription_index.longest_chain(&self.subscriptions);
         levels.max(subscriptions).max(self.group_index.longest_chain(&self.groups))
     }
 
-    /// Bytes of long levels and ShareNames.
+    /// The memory in use for long levels and ShareNames, in bytes.
     pub fn text_bytes(&self) -> usize {
         self.trie.texts.used()
     }

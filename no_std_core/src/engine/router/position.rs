@@ -1,37 +1,37 @@
-//! Where a walk through the tree stands in a Topic Name or Topic Filter.
+//! The position of a walk through the tree in a Topic Name or Topic Filter.
 
 use crate::mem::{Hasher, OWNED};
 
-/// How many levels, counted back from the deepest, are remembered: a power of two, or none where texts are as short as packets of
-/// firmware and flash is dear.
+/// How many of the deepest levels are remembered: a power of two, or 0 in firmware, where texts are short and flash is scarce.
 const REMEMBERED: usize = if OWNED { 16 } else { 0 };
 
-/// A place between two levels of a text, which moves forward and back.
+/// A position between two levels of a text, which moves forward and back.
 ///
-/// Walks go back and forth over the last levels of long texts many times. What is remembered of them keeps each
-/// step O(1), whatever the length of the level. Without the feature `alloc` nothing is remembered.
+/// Walks move back and forth over the last levels of long texts many times. The position remembers where these levels begin and
+/// end, and their hashes, so that each step is O(1), whatever the length of the level. Without the feature `alloc` nothing is
+/// remembered.
 #[derive(Clone, Debug)]
 pub(super) struct Position<'t> {
-    /// At most 65,535 bytes.
+    /// The text, of at most 65,535 bytes.
     text: &'t [u8],
-    /// Where the level ahead starts. Behind the last level this is `text.len() + 1`.
+    /// Where the next level begins. Behind the last level this is `text.len() + 1`.
     start: usize,
-    /// Levels passed.
+    /// The number of levels before the position.
     depth: usize,
     remembered: [Remembered; REMEMBERED],
 }
 
-/// What is known of a level: nothing while `start > end`.
+/// What is remembered of a level; nothing while `start > end`.
 #[derive(Clone, Copy, Debug)]
 struct Remembered {
     start: u16,
     end: u16,
-    /// 0: not known. The few texts whose hash is 0 are hashed anew each time.
+    /// The hash of the level; 0: not known. The few texts whose hash is 0 are hashed anew each time.
     hash: u32,
 }
 
 impl<'t> Position<'t> {
-    /// Before the first level of `text`.
+    /// The position before the first level of `text`.
     pub(super) fn new(text: &'t str) -> Self {
         debug_assert!(text.len() <= usize::from(u16::MAX));
         let nothing = Remembered { start: 1, end: 0, hash: 0 };
@@ -41,7 +41,7 @@ impl<'t> Position<'t> {
     /// Goes back before the first level.
     #[inline]
     pub(super) fn restart(&mut self) {
-        // What is remembered of levels stays true: it goes by where they start.
+        // The remembered levels stay valid: they are recognized by where they begin.
         (self.start, self.depth) = (0, 0);
     }
 
@@ -50,34 +50,34 @@ impl<'t> Position<'t> {
         self.text.len()
     }
 
-    /// Whether no level was passed yet.
+    /// Whether the position is before the first level.
     #[inline]
     pub(super) fn is_start(&self) -> bool {
         self.depth == 0
     }
 
-    /// Whether all levels were passed.
+    /// Whether the position is behind the last level.
     #[inline]
     pub(super) fn is_end(&self) -> bool {
         self.start > self.text.len()
     }
 
-    /// All levels ahead.
+    /// The text behind the position.
     pub(super) fn rest(&self) -> &'t [u8] {
         self.text.get(self.start..).unwrap_or(&[])
     }
 
-    /// Goes on at a [`place`](Self::place) in the same text.
+    /// The position at a [`place`](Self::place) of the same text.
     pub(super) fn at(text: &'t str, start: usize, depth: usize) -> Self {
         Self { start, depth, ..Self::new(text) }
     }
 
-    /// Bytes and levels passed.
+    /// How many bytes and levels are before the position.
     pub(super) fn place(&self) -> (usize, usize) {
         (self.start, self.depth)
     }
 
-    /// The level ahead.
+    /// The next level.
     #[inline]
     pub(super) fn ahead(&mut self) -> Option<&'t [u8]> {
         let rest = self.text.get(self.start..)?;
@@ -86,14 +86,14 @@ impl<'t> Position<'t> {
         };
         if !(usize::from(slot.start) == self.start && slot.start <= slot.end) {
             let text = rest.get(..find_slash(rest))?;
-            // The level ends in the text, which is no longer than 65,535 bytes, so neither number is cut.
+            // The level ends in the text, which has at most 65,535 bytes, so neither number is cut off.
             let end = self.start.wrapping_add(text.len());
             *slot = Remembered { start: self.start as u16, end: end as u16, hash: 0 };
         }
         self.text.get(self.start..usize::from(slot.end))
     }
 
-    /// The hash of `level`, which is the level ahead.
+    /// The hash of `level`, which is the next level.
     #[inline]
     pub(super) fn hash(&mut self, hasher: &Hasher, level: &[u8]) -> u32 {
         let Some(slot) = slot_of(self.depth).and_then(|slot| self.remembered.get_mut(slot)) else {
@@ -105,16 +105,16 @@ impl<'t> Position<'t> {
         slot.hash
     }
 
-    /// Passes `level`, which is the level ahead.
+    /// Moves forward over `level`, which is the next level.
     #[inline]
     pub(super) fn forward(&mut self, level: &[u8]) {
         debug_assert!(level.len() <= self.rest().len(), "the level ahead is a part of the text");
-        // At most one beyond the text, so neither is more than 65,536.
+        // The position is at most one byte beyond the text, so neither number is more than 65,536.
         self.start = self.start.wrapping_add(level.len()).wrapping_add(1);
         self.depth = self.depth.wrapping_add(1);
     }
 
-    /// Goes back by one level.
+    /// Moves back by one level.
     #[inline]
     pub(super) fn back(&mut self) {
         let (Some(end), Some(depth)) = (self.start.checked_sub(1), self.depth.checked_sub(1)) else { return };
@@ -129,7 +129,7 @@ impl<'t> Position<'t> {
     }
 }
 
-/// Where a level of this depth is remembered.
+/// Where in `remembered` a level of this depth is.
 #[inline]
 const fn slot_of(depth: usize) -> Option<usize> {
     depth.checked_rem(REMEMBERED)
@@ -167,7 +167,7 @@ mod tests {
                     position.forward(ahead);
                 }
                 assert!(position.is_end() && position.ahead().is_none());
-                // Going on at the same place later, nothing is remembered.
+                // A position that is made from a place remembers nothing.
                 let (start, depth) = position.place();
                 let mut resumed = Position::at(text, start, depth);
                 for level in levels.iter().rev() {

@@ -1,4 +1,4 @@
-//! Retained messages: one a topic, and the walk from a Topic Filter to all that match it.
+//! Retained messages: one for each topic, and the walk from a Topic Filter to all that match.
 
 use super::entries::Node;
 use super::position::Position;
@@ -8,7 +8,7 @@ use crate::mem::{Handle, one_less, one_more};
 use crate::topic::{TopicFilter, TopicName};
 
 impl Router<'_> {
-    /// Keeps `retained` as the retained message of `topic`; gives the one it replaces `[MQTT-3.3.1-5]`.
+    /// Keeps `retained` as the retained message of `topic`. Returns the message that it replaces `[MQTT-3.3.1-5]`.
     pub fn retain(&mut self, topic: TopicName<'_>, retained: Retained) -> Result<Option<Retained>, RouterFull> {
         let node = self.trie.ensure(topic.as_str())?;
         let old = self.trie.nodes[node].retained.replace(retained);
@@ -18,7 +18,7 @@ impl Router<'_> {
         Ok(old)
     }
 
-    /// Takes the retained message of `topic` away `[MQTT-3.3.1-6]`.
+    /// Removes and returns the retained message of `topic` `[MQTT-3.3.1-6]`.
     pub fn unretain(&mut self, topic: TopicName<'_>) -> Option<Retained> {
         let node = self.trie.find(topic.as_str())?;
         let old = self.trie.nodes[node].retained.take()?;
@@ -40,24 +40,24 @@ impl Router<'_> {
 
 /// A walk through all retained messages whose topic matches one Topic Filter, each once.
 ///
-/// It goes only where retained messages are: filters that others subscribed to cost it nothing.
+/// The walk visits only nodes with retained messages at or below them: filters of subscribers cost it nothing.
 #[derive(Clone, Debug)]
 pub struct RetainedMatches<'t> {
     position: Position<'t>,
     at: At,
-    /// How many levels on the way from the root were matched by `+`, and may have more siblings to visit.
+    /// How many levels on the way from the root were matched by `+`, so that further nodes beside them may have to be visited.
     choices: u32,
 }
 
-/// A place in a walk that is interrupted: on a level at or below which there is a retained message, or before the first.
+/// The place of an interrupted walk: a node with retained messages at it or below, or before the first node.
 ///
-/// Retained messages may come and go meanwhile, and subscriptions too. Before one goes that is the last at or below that level the
-/// walk has to go on: [`Router::loses`] tells. Those that come behind it may be met, or not.
+/// Meanwhile retained messages and subscriptions may come and go. Before the last retained message at or below the node is
+/// removed, the walk has to go on: [`Router::loses`] tells. Whether the walk finds a message that comes meanwhile is left open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetainedCursor {
     at: At,
     start: u32,
-    // A filter has fewer levels than that.
+    // A filter has at most 65,535 levels.
     choices: u16,
     depth: u16,
 }
@@ -69,12 +69,12 @@ impl Router<'_> {
         RetainedMatches { position, at: cursor.at, choices: cursor.choices.into() }
     }
 
-    /// The retained message a walk stands on.
+    /// The retained message at the place of a walk.
     pub fn retained_under(&self, cursor: RetainedCursor) -> Option<Retained> {
         self.trie.nodes[cursor.node()?].retained
     }
 
-    /// Whether a walk stands where nothing will be retained any more, at it or below, when the message of this topic goes.
+    /// Whether the place of a walk loses its last retained message, at it or below, when the message of this topic is removed.
     pub fn loses(&self, cursor: RetainedCursor, topic: Handle<Node>) -> bool {
         let Some(stands_on) = cursor.node() else { return false };
         let mut next = Some(topic);
@@ -87,20 +87,20 @@ impl Router<'_> {
         false
     }
 
-    /// Where `topic` stands in the tree, for [`Router::loses`]; `None` if nothing is kept for it.
+    /// The node of `topic` in the tree, for [`Router::loses`]; `None` if there is none.
     pub fn node_of(&self, topic: TopicName<'_>) -> Option<Handle<Node>> {
         self.trie.find(topic.as_str())
     }
 }
 
 impl RetainedCursor {
-    /// Before the first.
+    /// The place before the first retained message.
     pub const START: Self = Self { at: At::Start, choices: 0, start: 0, depth: 0 };
 
-    /// Behind the last.
+    /// The place behind the last retained message.
     pub const END: Self = Self { at: At::End, ..Self::START };
 
-    /// Whether it is behind the last.
+    /// Whether the walk is at its end.
     pub fn is_over(self) -> bool {
         matches!(self.at, At::End)
     }
@@ -113,26 +113,26 @@ impl RetainedCursor {
     }
 }
 
-/// Where the walk stands.
+/// The node at which the walk is.
 #[derive(Clone, Copy, Debug, Default)]
 enum At {
     #[default]
     Start,
-    /// The way to this node matches the filter's levels before the position.
+    /// A node; the way from the root to it matches the filter's levels before the position.
     Node(Handle<Node>),
-    /// Somewhere below a node at which `#` is the level ahead: that many levels below.
+    /// A node below one where `#` is the next level of the filter, and by how many levels it is below.
     Below(Handle<Node>, u32),
     End,
 }
 
 impl RetainedMatches<'_> {
-    /// Interrupts the walk where it is.
+    /// Interrupts the walk, and returns its place.
     pub fn suspend(&self) -> RetainedCursor {
         let (start, depth) = self.position.place();
         RetainedCursor { at: self.at, choices: self.choices as u16, start: start as u32, depth: depth as u16 }
     }
 
-    /// The next one. The retained messages must be the same as at the last call.
+    /// The next retained message. The retained messages must be the same as at the last call.
     pub fn next(&mut self, router: &Router<'_>) -> Option<Retained> {
         while !self.is_over() {
             let found = self.step(router);
@@ -143,12 +143,12 @@ impl RetainedMatches<'_> {
         None
     }
 
-    /// Whether there is no next one.
+    /// Whether there are no more retained messages.
     pub fn is_over(&self) -> bool {
         matches!(self.at, At::End)
     }
 
-    /// To the next level that the walk comes by; the retained message there, if it is one that matches.
+    /// Moves to the next node of the walk. Returns the retained message there, if it matches.
     pub fn step(&mut self, router: &Router<'_>) -> Option<Retained> {
         let trie = &router.trie;
         self.at = match self.at {
@@ -158,14 +158,14 @@ impl RetainedMatches<'_> {
             At::End => At::End,
         };
         match self.at {
-            // `#` matches the level above it too, see section 4.7.1.2.
+            // `#` also matches the level above it, see section 4.7.1.2.
             At::Node(node) if self.position.is_end() || self.position.rest() == b"#" => trie.nodes[node].retained,
             At::Below(node, _) => trie.nodes[node].retained,
             _ => None,
         }
     }
 
-    /// Down to the first child that matches the level ahead.
+    /// Moves down to the first child that matches the next level.
     fn descend(&mut self, trie: &Trie<'_>, node: Handle<Node>) -> Option<At> {
         let level = self.position.ahead()?;
         match level {
@@ -189,7 +189,7 @@ impl RetainedMatches<'_> {
         }
     }
 
-    /// Up until a node that `+` matched has another sibling, and there.
+    /// Moves up to a node that `+` matched and that has another node beside it, and to that node.
     fn backtrack(&mut self, trie: &Trie<'_>, mut node: Handle<Node>) -> At {
         while self.choices > 0 {
             self.position.back();
@@ -208,7 +208,7 @@ impl RetainedMatches<'_> {
         At::End
     }
 
-    /// To the next of all nodes below the one at which `#` is ahead, each before those below it.
+    /// Moves to the next of all nodes below the one where `#` is the next level. A node comes before those below it.
     fn wander(&mut self, trie: &Trie<'_>, mut node: Handle<Node>, mut depth: u32) -> At {
         if let Some(child) = first_from(trie, trie.nodes[node].children.front(), false) {
             return At::Below(child, one_more(depth));
@@ -226,11 +226,11 @@ impl RetainedMatches<'_> {
     }
 }
 
-/// The first of `node` and its siblings behind that has retained messages; on the `first_level`, where a wildcard
-/// does not match `$` `[MQTT-4.7.2-1]`, the first one without it.
+/// The first node with retained messages among `node` and those behind it in the same list. On the `first_level`, where a wildcard
+/// does not match `$` `[MQTT-4.7.2-1]`, the first such node without `$`.
 fn first_from(trie: &Trie<'_>, mut node: Option<Handle<Node>>, first_level: bool) -> Option<Handle<Node>> {
     while let Some(found) = node {
-        // Behind the first that has none nobody has any.
+        // Nodes without retained messages are at the end of the list.
         if trie.nodes[found].retained_below == 0 {
             return None;
         }
@@ -243,7 +243,7 @@ fn first_from(trie: &Trie<'_>, mut node: Option<Handle<Node>>, first_level: bool
 }
 
 impl Trie<'_> {
-    /// A retained message came to `node`. Nodes with retained messages are moved before their siblings.
+    /// Counts a new retained message at `node`. Nodes with retained messages are moved to the front of their list.
     fn count_retained(&mut self, node: Handle<Node>) {
         let mut next = Some(node);
         while let Some(node) = next {
@@ -258,7 +258,7 @@ impl Trie<'_> {
         }
     }
 
-    /// A retained message left `node`. Nodes without any are moved behind their siblings.
+    /// Counts a retained message less at `node`. Nodes without retained messages are moved to the end of their list.
     fn uncount_retained(&mut self, node: Handle<Node>) {
         let mut next = Some(node);
         while let Some(node) = next {

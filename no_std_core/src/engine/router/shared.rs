@@ -1,4 +1,4 @@
-//! Shared subscriptions: groups, and who of a group gets a message. Section 4.8.2 of MQTT 5.0.
+//! Shared subscriptions: groups, and which member of a group gets a message. Section 4.8.2 of MQTT 5.0.
 
 use super::entries::{ByPlace, Group, Node, Subscription};
 use super::trie::stored;
@@ -8,12 +8,12 @@ use crate::mem::{Handle, Hasher, Linked, Pool, one_more};
 use crate::topic::TopicFilter;
 
 impl Group {
-    /// How many members it has; at least one, unless it was restored and they have not come yet.
+    /// The number of members. It is at least one, except for a restored group whose members are not restored yet.
     pub fn member_count(&self) -> usize {
         self.count as usize
     }
 
-    /// What the caller keeps with the group, see [`Router::set_group_tag`]; 0 at first.
+    /// The number that the caller keeps with the group, see [`Router::set_group_tag`]; 0 at first.
     pub fn tag(&self) -> u32 {
         self.tag
     }
@@ -31,7 +31,7 @@ impl Group {
         self.count = self.count.saturating_sub(1);
     }
 
-    /// Every member once, from the one at the cursor on, the list taken as a ring.
+    /// Every member once, beginning at the cursor, as if the list were a ring.
     fn ring<'a>(&self, subscriptions: &'a Pool<'_, Subscription>) -> impl Iterator<Item = Handle<Subscription>> + 'a {
         let first = self.members.front();
         let start = self.cursor.or(first);
@@ -40,7 +40,7 @@ impl Group {
     }
 }
 
-/// What some strategies choose by.
+/// The keys by which some strategies choose.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PickKeys {
     /// A fresh random number.
@@ -52,11 +52,12 @@ pub struct PickKeys {
 }
 
 impl Router<'_> {
-    /// Chooses the member of `group` that gets a message. None if no member is available.
+    /// Chooses the member of `group` that gets a message. `None` if no member is available.
     ///
-    /// `load` says how many messages a subscriber has yet to acknowledge, None if it can't take one now. With
-    /// the two hash strategies a member that goes leaves only its own share to others, and one that comes takes its
-    /// share evenly from all. Round robin and sticky take O(1) while members are available, the others ask all.
+    /// `load` returns how many messages a subscriber has not acknowledged yet, or `None` if it can't receive one now.
+    /// With the two hash strategies a member that leaves gives only its own share to others, and a member that joins
+    /// gets its share evenly from all. Round robin and sticky take O(1) while members are available; the other
+    /// strategies call `load` for all members.
     pub fn pick(
         &mut self,
         group: Handle<Group>,
@@ -86,7 +87,7 @@ impl Router<'_> {
             }
             ShareStrategy::LeastInflight => {
                 let mut least = available.next()?;
-                // No member has a load below 0.
+                // No load is below 0, so the search can stop there.
                 while least.2 > 0 {
                     match available.next() {
                         Some(other) if other.2 < least.2 => least = other,
@@ -104,7 +105,7 @@ impl Router<'_> {
         }
     }
 
-    /// Whether there is a group in the slot.
+    /// Whether the slot has a group.
     pub(crate) fn is_live_group(&self, group: Handle<Group>) -> bool {
         SHARED && self.groups.is_live(group)
     }
@@ -114,13 +115,13 @@ impl Router<'_> {
         self.filter_at(self.groups[group].node?, Some(group), out)
     }
 
-    /// Whether the subscriber is a member of the group in a slot, if there is one.
+    /// Whether the subscriber is a member of the group in this slot.
     pub(crate) fn is_member(&self, group: Handle<Group>, subscriber: Subscriber) -> bool {
         let node = if self.groups.is_live(group) { self.groups[group].node } else { None };
         node.is_some_and(|node| self.find_in(node, Some(group), subscriber).is_some())
     }
 
-    /// A group that a walk gave.
+    /// The group with this handle, which a walk returned.
     pub fn group(&self, group: Handle<Group>) -> &Group {
         &self.groups[group]
     }
@@ -135,7 +136,7 @@ impl Router<'_> {
         self.trie.texts.equals(self.groups[group].name, name.as_bytes())
     }
 
-    /// Lets the caller keep a number with the group: where its queue stands, for example.
+    /// Keeps a number with the group for the caller, for example where its queue is.
     pub fn set_group_tag(&mut self, group: Handle<Group>, tag: u32) {
         self.groups[group].tag = tag;
     }
@@ -155,7 +156,7 @@ impl Router<'_> {
         })
     }
 
-    /// The group, made if it is not there. A new one must get a member, or be ended.
+    /// The group with this name. Makes one if there is none; then the caller has to add a member, or end the group.
     pub(super) fn ensure_group(&mut self, node: Handle<Node>, name: &str) -> Option<Handle<Group>> {
         if let Some(group) = self.find_group(node, name) {
             return Some(group);
@@ -174,7 +175,7 @@ impl Router<'_> {
         Some(group)
     }
 
-    /// Puts a group back into its slot after a restart; whether there was room, and no such group.
+    /// Restores a group to its slot. Returns false if there is no room, or there is such a group already.
     pub(crate) fn restore_group(&mut self, slot: usize, filter: TopicFilter<'_>) -> bool {
         let Some(share_name) = filter.share_name().filter(|_| SHARED) else {
             return false;
@@ -200,7 +201,7 @@ impl Router<'_> {
         restored.is_some()
     }
 
-    /// Ends the group in a slot that was restored, if it has no members; gives its tag.
+    /// Ends a restored group without members. Returns its tag.
     pub(crate) fn end_restored_group(&mut self, slot: usize) -> Option<u32> {
         let group = Handle::from_index(slot);
         if !self.groups.is_live(group) {
@@ -214,12 +215,12 @@ impl Router<'_> {
         Some(ended)
     }
 
-    /// Slots in use or used before.
+    /// How many slots are used or were used before.
     pub(crate) fn group_slots(&self) -> usize {
         self.groups.slots()
     }
 
-    /// Removes `group` if it has no members; gives its tag. Its node stays, needed or not.
+    /// Removes `group` if it has no members. Returns its tag. Its node stays, even if nothing needs it.
     pub(super) fn end_group_without_members(&mut self, group: Handle<Group>) -> Option<u32> {
         if !self.groups[group].members.is_empty() {
             return None;
@@ -243,7 +244,7 @@ fn behind(subscriptions: &Pool<'_, Subscription>, handle: Handle<Subscription>) 
     Linked::<ByPlace>::next(&subscriptions[handle])
 }
 
-/// Rendezvous hashing: each member has a weight for this key, and the heaviest is chosen.
+/// Rendezvous hashing: each member has a weight for this key, and the member with the greatest weight is chosen.
 fn highest(
     hasher: &Hasher,
     key: u32,

@@ -5,15 +5,15 @@ use super::entries::{Level, Node, SHORT};
 use super::position::Position;
 use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
 
-/// The tree, without what hangs at its nodes.
+/// The tree, without the subscriptions at its nodes.
 #[derive(Debug)]
 pub(super) struct Trie<'m> {
     pub(super) nodes: Pool<'m, Node>,
-    /// All nodes but the root and the wildcards.
+    /// An index of all nodes but the root and the wildcards.
     pub(super) index: HashIndex<'m, Node>,
     pub(super) texts: Bytes<'m>,
     pub(super) hasher: Hasher,
-    /// None if there is no memory at all.
+    /// The root; `None` if there is no memory at all.
     pub(super) root: Option<Handle<Node>>,
 }
 
@@ -29,7 +29,7 @@ impl<'m> Trie<'m> {
         Self { nodes, index: HashIndex::new(buckets), texts, hasher, root }
     }
 
-    /// Nodes without the root.
+    /// The number of nodes without the root.
     pub(super) fn len(&self) -> usize {
         self.nodes.len().saturating_sub(1)
     }
@@ -38,11 +38,11 @@ impl<'m> Trie<'m> {
         self.root.map_or(0, |root| self.nodes[root].retained_below as usize)
     }
 
-    /// The child of `parent` that has exactly this text, whose hash is asked for if it is needed: most levels have one child or
-    /// none, and then the text tells.
+    /// The child of `parent` with exactly this text. `hash` is called only if it is needed: most levels have at most one child,
+    /// and then the text decides.
     #[inline]
     pub(super) fn child(&self, parent: Handle<Node>, text: &[u8], hash: impl FnOnce() -> u32) -> Option<Handle<Node>> {
-        // Firmware's hash takes fewer steps than this.
+        // In firmware hashing is quicker than this comparison.
         if OWNED && let Some(child) = self.only_child(parent, text) {
             return child;
         }
@@ -50,7 +50,7 @@ impl<'m> Trie<'m> {
         self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, text))
     }
 
-    /// The same child, if it can be told without a hash.
+    /// The child of `parent` with this text, if that is clear without a hash: at most one child exists.
     #[inline]
     pub(super) fn only_child(&self, parent: Handle<Node>, text: &[u8]) -> Option<Option<Handle<Node>>> {
         let Some(first) = self.nodes[parent].children.front() else { return Some(None) };
@@ -100,7 +100,8 @@ impl<'m> Trie<'m> {
         Some(node)
     }
 
-    /// The same node, made if it is not there. Something must then be hung there, or [`Trie::prune`] be called.
+    /// The node of a Topic Name or Topic Filter. Makes the missing nodes; then the caller has to add something there, or call
+    /// [`Trie::prune`].
     pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, RouterFull> {
         let mut position = Position::new(path);
         let mut node = self.root.ok_or(RouterFull)?;
@@ -117,7 +118,7 @@ impl<'m> Trie<'m> {
         Ok(node)
     }
 
-    /// Removes `node` and those above it as far as nothing needs them.
+    /// Removes `node` and those above it that nothing needs.
     pub(super) fn prune(&mut self, mut node: Handle<Node>) {
         while let Some(parent) = self.nodes[node].parent {
             if self.nodes[node].is_needed() {
@@ -138,7 +139,7 @@ impl<'m> Trie<'m> {
         }
     }
 
-    /// Changes the list of children, whose head stands in the same pool as the children.
+    /// Lets `change` change the list of children, whose head is in the same pool as the children.
     pub(super) fn with_children(
         &mut self,
         parent: Handle<Node>,
@@ -149,7 +150,7 @@ impl<'m> Trie<'m> {
         self.nodes[parent].children = list;
     }
 
-    /// Writes the way from the root to `node` to the end of `out`; says where in `out` it starts.
+    /// Writes the text from the root to `node` to the end of `out`. Returns where in `out` it begins.
     pub(super) fn write_path(&self, mut node: Handle<Node>, out: &mut [u8]) -> Option<usize> {
         let mut start = out.len();
         let mut parent = self.nodes[node].parent;
@@ -177,7 +178,7 @@ impl<'m> Trie<'m> {
         self.hasher.combine(parent.index() as u32, level)
     }
 
-    /// The child for a level of a filter. A Topic Name has no level that is a wildcard.
+    /// The child for a level of a filter, which may be a wildcard. A Topic Name has no such level.
     fn step(&self, parent: Handle<Node>, level: &[u8]) -> Option<Handle<Node>> {
         match level {
             b"+" => self.plus(parent),
@@ -236,7 +237,7 @@ pub(super) fn stored(texts: &mut Bytes<'_>, text: &[u8]) -> Option<Blob> {
     texts.store(&[text])
 }
 
-/// Puts `text` into `out` so that it ends at `end`; says where it starts.
+/// Writes `text` to `out` so that it ends at `end`. Returns where it begins.
 pub(super) fn write_before(out: &mut [u8], end: usize, text: &[u8]) -> Option<usize> {
     let start = end.checked_sub(text.len())?;
     copy(out.get_mut(start..end)?, text);

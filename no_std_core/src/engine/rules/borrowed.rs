@@ -1,11 +1,12 @@
-//! Firmware has not the flash to look at subscriptions anew. A Session that was there when the rules changed is asked about for each message from then on.
+//! In firmware the flash does not suffice for checking subscriptions again. For a Session that existed when the rules changed, `Authorize`
+//! is asked about each message from then on.
 
 use crate::engine::Engine;
 use crate::seam::grant::WhollyGranted;
 use crate::seam::work::Work;
 use crate::time::Instant;
 
-/// Which rules hold: nothing is remembered of those before.
+/// Which rules hold. Earlier rules are not remembered.
 #[derive(Debug)]
 pub(crate) struct Rules;
 
@@ -16,7 +17,7 @@ impl Rules {
         WhollyGranted::YES
     }
 
-    /// What was granted under older rules is not granted wholly, so it does not matter when a message came.
+    /// A Session that was granted subscriptions under older rules is not granted wholly, so it does not matter when a message came.
     #[inline]
     pub(crate) fn permit(&self, granted: WhollyGranted, _: u64) -> bool {
         granted.is_so()
@@ -37,7 +38,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Sessions come back as ones that are asked about.
+    /// Restored Sessions are not granted wholly anyway.
     pub(crate) fn begin_rules_after_restart(&mut self) {}
 
     pub(crate) fn review_sessions(&mut self, _: Instant, _: Work) {}

@@ -1,7 +1,7 @@
-//! Permissions: [`Authorize`] is asked, and what it said about subscriptions is remembered as long as the rules are the same.
+//! Permissions: [`Authorize`] is asked, and its answers about subscriptions are remembered as long as the rules are the same.
 //!
-//! A delivery to a Session whose subscriptions are all granted wholly costs a comparison or two. `owned.rs` and `borrowed.rs` have what is remembered, and what
-//! becomes of it when the rules change.
+//! A delivery to a Session whose subscriptions are all granted wholly costs a comparison or two. `owned.rs` and `borrowed.rs` define what
+//! is remembered, and what happens when the rules change.
 //!
 //! [`Authorize`]: crate::Authorize
 
@@ -20,7 +20,7 @@ use crate::topic::TopicFilter;
 pub(crate) use owned::Rules;
 
 impl Engine<'_> {
-    /// Who a Session acts for.
+    /// The client of a Session, as `Authorize` is told.
     #[inline]
     pub(crate) fn subject(&self, session: Handle<Session>) -> Subject<'_> {
         let Session { principal, client_id, .. } = self.sessions[session];
@@ -32,7 +32,7 @@ impl Engine<'_> {
         Subject::stored(principal, &self.messages.bytes, client_id)
     }
 
-    /// Whether a Session may subscribe, which is noted.
+    /// Whether a Session may subscribe. The answer is remembered.
     pub(crate) fn may_subscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, qos: QoS) -> bool {
         let answer = self.authorize.subscribe(&self.subject(session), filter, qos);
         if answer == Subscribable::Partly {
@@ -41,7 +41,7 @@ impl Engine<'_> {
         answer != Subscribable::No
     }
 
-    /// Whether a Session may be sent a message, which has this place among all that were handed out.
+    /// Whether a Session may be sent the message with this sequence number.
     #[inline]
     pub(crate) fn may_be_sent(&mut self, session: Handle<Session>, message: Handle<Message>, order: u64) -> bool {
         self.rules.permit(self.sessions[session].wholly_granted, order) || self.may_receive(session, message)

@@ -1,7 +1,7 @@
-//! A server looks at all subscriptions anew when the rules change.
+//! Checks all subscriptions again when the rules of `Authorize` change.
 //!
-//! For that the rules have a version. A Session knows the version under which all its subscriptions were granted wholly, and the engine knows which
-//! messages it had when that version began. Where both fit, nothing is asked.
+//! The rules have a version. A Session knows the version under which all its subscriptions were granted wholly, and the engine knows the
+//! messages that it had when that version began. If both are of the present version, `Authorize` need not be asked.
 
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
@@ -17,51 +17,51 @@ use crate::topic::TopicFilter;
 const WITHDRAWN: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "a subscription of this client is not permitted any more");
 
-/// Which rules hold.
+/// Which version of the rules holds.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// Counts changes of the rules; never 0.
+    /// The version of the rules, which counts their changes; never 0.
     version: u32,
-    /// Messages up to this place among all that were handed out came under older rules.
+    /// Messages with a sequence number up to this one came under older rules.
     since: u64,
-    /// The slot of the Session whose subscriptions are to be looked at next; `None`: all were looked at.
+    /// The slot of the Session whose subscriptions are to be checked next; `None`: all are checked.
     next: Option<usize>,
 }
 
 impl Rules {
     pub(crate) const NEW: Self = Self { version: 1, since: 0, next: None };
 
-    /// Of a Session without subscriptions: it has none that is not granted.
+    /// The mark of a Session without subscriptions, and so without any that is not granted.
     pub(crate) fn all_granted(&self) -> WhollyGranted {
         WhollyGranted::under(self.version)
     }
 
-    /// Whether a Session may be sent the message at this place among all that were handed out, without a question.
+    /// Whether a Session may be sent the message with this sequence number, without asking `Authorize`.
     #[inline]
     pub(crate) fn permit(&self, granted: WhollyGranted, order: u64) -> bool {
         granted.is_under(self.version) && order > self.since
     }
 
-    /// When Sessions are to be looked at.
+    /// When the next Sessions are to be checked.
     pub(crate) fn due(&self) -> Instant {
         if self.next.is_some() { Instant::from_millis(0) } else { Instant::NEVER }
     }
 }
 
 impl Engine<'_> {
-    /// The rules have changed: what was granted so far is asked anew.
+    /// The rules have changed: all subscriptions are to be checked again.
     pub(crate) fn begin_rules(&mut self) {
         self.rules.version = self.rules.version.checked_add(1).unwrap_or(1);
         self.rules.since = self.routed;
         self.rules.next = Some(0);
     }
 
-    /// The same after a restart: nobody knows under which rules the subscriptions were granted.
+    /// The broker was restored: it is not known under which rules the subscriptions were granted.
     pub(crate) fn begin_rules_after_restart(&mut self) {
         self.begin_rules();
     }
 
-    /// Looks at the subscriptions of the next Sessions.
+    /// Checks the subscriptions of the next Sessions.
     pub(crate) fn review_sessions(&mut self, now: Instant, before: Work) {
         while let Some(slot) = self.rules.next
             && !self.work.has_done(before, self.config.work_share)
@@ -74,8 +74,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends the subscriptions of a Session that are not permitted any more. Its client learns that by the end of its connection: a Server has
-    /// no other way to say so.
+    /// Ends the subscriptions of a Session that are not permitted any more. The broker tells its client by closing the connection: a Server
+    /// has no other way.
     fn review_session(&mut self, now: Instant, session: Handle<Session>) {
         let mut is_wholly_granted = true;
         let has_lost = self.keep_subscriptions(session, |engine, subscription, filter| {
@@ -92,8 +92,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends the subscriptions of a Session that `is_kept`, which is asked about each with its Topic Filter, does not keep. Returns whether
-    /// any ended.
+    /// Calls `is_kept` for each subscription of a Session, with its Topic Filter, and ends those for which it returns false. Returns
+    /// whether any ended.
     pub(crate) fn keep_subscriptions(
         &mut self,
         session: Handle<Session>,
@@ -105,7 +105,7 @@ impl Engine<'_> {
         while let Some(subscription) = at {
             at = self.router.next_of_subscriber(subscription);
             self.work.count(work::SUBSCRIPTION, 1);
-            // The memory for the filter is given back before a subscription ends: observers are told of that with its filter.
+            // The memory for the filter is freed before a subscription ends: the filter is put together there again for the observers.
             let stays = self.with_written_filter(subscription, |engine, text| {
                 is_kept(engine, subscription, text.and_then(|text| TopicFilter::new(text).ok()))
             });

@@ -1,13 +1,13 @@
 //! The receiver's side of QoS 2: which Packet Identifiers wait for their PUBREL (section 4.3.3).
 //!
-//! The message itself is passed on when its PUBLISH comes; the receipt only keeps a second PUBLISH with the same
-//! identifier from being passed on again `[MQTT-4.3.3-10]`.
+//! A message is routed when its PUBLISH comes. Its receipt only prevents that a second PUBLISH with the same identifier is routed
+//! again `[MQTT-4.3.3-10]`.
 
 use super::Session;
 use crate::mem::{Handle, HashIndex, Hasher, List, Pool, links};
 use crate::time::Instant;
 
-/// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
+/// A Packet Identifier that a client has used for a QoS 2 PUBLISH, and for which it has not sent PUBREL.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt {
     next: Option<Handle<Receipt>>,
@@ -23,17 +23,17 @@ impl Receipt {
         Self { hash, session: Some(session), packet_id, ..Self::EMPTY }
     }
 
-    /// Whose client used the identifier.
+    /// The Session whose client used the identifier.
     pub(crate) fn session(&self) -> Option<Handle<Session>> {
         self.session
     }
 
-    /// The identifier.
+    /// The Packet Identifier.
     pub(crate) fn packet_id(&self) -> u16 {
         self.packet_id
     }
 
-    /// What fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self { next: None, previous: None, chain: None, hash: 0, session: None, packet_id: 0 };
 }
 
@@ -48,20 +48,21 @@ impl Default for Receipt {
 pub(crate) struct Inbound {
     receipts: List<Receipt>,
     count: u16,
-    /// The client has gone on with the Session: it may repeat what was answered on an earlier Network Connection.
+    /// Whether the client has resumed the Session, so that it may repeat packets that were answered on an earlier Network
+    /// Connection.
     is_resumed: bool,
-    /// When it connected, in [`ticks`].
+    /// When the client connected, in [`ticks`].
     connected: u8,
 }
 
-/// How long a Network Connection lives at least before it is closed for a message that was refused, in [`ticks`]. So a client that
-/// sends the message again as soon as it is connected does so no more often.
+/// How long a Network Connection must have existed before it is closed because a message was refused, in [`ticks`]. So a client
+/// that sends the message again as soon as it is connected does so no more often.
 const REFUSED_AT_LEAST: u8 = 5;
 
-/// Milliseconds of a tick: about a second, and no division.
+/// The length of a tick in milliseconds: about a second, and a power of two, so that no division is needed.
 const TICK_MS: u64 = 1024;
 
-/// An instant in ticks, as far as they fit.
+/// An instant in ticks. Higher bits are cut off.
 fn ticks(at: Instant) -> u8 {
     (at.as_millis() / TICK_MS) as u8
 }
@@ -69,30 +70,31 @@ fn ticks(at: Instant) -> u8 {
 impl Inbound {
     pub(crate) const EMPTY: Self = Self { receipts: List::EMPTY, count: 0, is_resumed: false, connected: 0 };
 
-    /// The client has connected.
+    /// The client has connected: notes when, and whether it resumes the Session.
     pub(crate) fn connected(&mut self, now: Instant, is_resumed: bool) {
         (self.connected, self.is_resumed) = (ticks(now), is_resumed);
     }
 
-    /// Whether the client goes on with the Session, and may repeat what was answered before.
+    /// Whether the client has resumed the Session, and may repeat packets that were answered before.
     pub(crate) fn is_resumed(&self) -> bool {
         self.is_resumed
     }
 
-    /// How long the Network Connection lives on, in ms, after a message was refused for which its version has no refusing answer: 0
-    /// once it is old enough. At some moments an old one is taken for a new one, which does no harm.
+    /// How long the Network Connection may exist on, in ms, after a message was refused that its version of MQTT can't refuse in an
+    /// acknowledgement. 0 once the connection is old enough. At some moments an old connection is taken for a new one, which does
+    /// no harm.
     pub(crate) fn time_to_close(&self, now: Instant) -> u32 {
         let age = ticks(now).wrapping_sub(self.connected);
         u32::from(REFUSED_AT_LEAST.saturating_sub(age)).saturating_mul(TICK_MS as u32)
     }
 
-    /// How many wait for their PUBREL.
+    /// How many Packet Identifiers wait for their PUBREL.
     pub(crate) fn count(&self) -> u16 {
         self.count
     }
 }
 
-/// The receipts of all Sessions, found by Session and Packet Identifier.
+/// The receipts of all Sessions, which are found by Session and Packet Identifier.
 pub(crate) struct Receipts<'m> {
     pub(crate) pool: Pool<'m, Receipt>,
     index: HashIndex<'m, Receipt>,
@@ -104,12 +106,12 @@ impl<'m> Receipts<'m> {
         Self { pool, index, hasher }
     }
 
-    /// The most receipts that a look-up may have to pass.
+    /// The most receipts that a look-up has to pass.
     pub(crate) fn longest_chain(&self) -> usize {
         self.index.longest_chain(&self.pool)
     }
 
-    /// Slots in use or used before.
+    /// How many slots are used or were used before.
     pub(crate) fn slots(&self) -> usize {
         self.pool.slots()
     }
@@ -136,7 +138,7 @@ impl<'m> Receipts<'m> {
         self.find(session, packet_id).is_some()
     }
 
-    /// Notes an identifier; `None` if there is no memory.
+    /// Adds the receipt of a Packet Identifier; `None` if there is no memory.
     pub(crate) fn insert(
         &mut self,
         session: Handle<Session>,
@@ -149,7 +151,7 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
-    /// PUBREL: takes out the receipt that waited for it.
+    /// PUBREL has come: removes the receipt that waited for it.
     pub(crate) fn release(
         &mut self,
         session: Handle<Session>,
@@ -161,7 +163,7 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
-    /// Takes any receipt of the Session out.
+    /// Removes any receipt of the Session.
     pub(crate) fn release_any(&mut self, inbound: &mut Inbound) -> Option<Handle<Receipt>> {
         let handle = inbound.receipts.front()?;
         self.remove(inbound, handle);

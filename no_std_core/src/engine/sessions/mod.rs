@@ -1,4 +1,4 @@
-//! Session State: what the broker keeps of a client, connected or not (section 4.1).
+//! Session State: what the broker stores about a client, connected or not (section 4.1).
 
 mod bound;
 mod inbound;
@@ -28,49 +28,50 @@ pub struct Session {
     hash: u32,
     chain: Option<Handle<Session>>,
     pub(crate) client_id: Blob,
-    /// Whose it is: nobody else resumes it.
+    /// The principal to whom the Session belongs: no other principal can resume it.
     pub(crate) principal: Principal,
-    /// It has to survive a restart: its first Session Expiry Interval was above 0.
+    /// Whether the Session has to survive a restart: its first Session Expiry Interval was above 0.
     pub(crate) is_durable: bool,
-    /// Its Will is recorded, and for that so much of the Session as the Will needs.
+    /// Whether the Will is recorded, and with it as much of the Session as the Will needs.
     pub(crate) will_is_recorded: bool,
-    /// Its client was connected when the broker stopped, and has not come back.
+    /// Whether the client was connected when the broker stopped, and has not come back.
     pub(crate) was_cut_off: bool,
-    /// Its client was granted bounds of its own.
+    /// Whether the client was granted limits of its own.
     pub(crate) bounded: Bounded,
-    /// Whether its subscriptions may be sent whatever matches.
+    /// Whether the client may receive every message that matches its subscriptions.
     pub(crate) wholly_granted: WhollyGranted,
-    /// The Network Connection it is bound to now.
+    /// The present Network Connection.
     pub(crate) connection: Option<ConnectionHandle>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
     pub(crate) expiry_secs: u32,
-    /// When it ends, counted from the end of the Network Connection; [`Instant::NEVER`] while connected.
+    /// When the Session ends; [`Instant::NEVER`] while the client is connected.
     pub(crate) ends: Instant,
     /// The Will, until it is published or removed.
     pub(crate) will: Option<StoredWill>,
-    /// Armed while disconnected, for whatever comes first: the Will's delay or the Session's end.
+    /// A timer for an absent client. It fires when the Will is due or the Session ends, whichever comes first.
     pub(crate) timer: Option<TimerId>,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
-    /// Subscriptions, the shared ones included.
+    /// The number of subscriptions, the shared ones included.
     pub(crate) subscriptions: u32,
-    /// Retained messages that are still to be sent for new subscriptions.
+    /// The searches for retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
     pub(crate) lost: LazyBox<Lost>,
-    /// Where it lives, if there are sibling brokers.
+    /// The home of the Session, if there are other shards.
     pub(crate) shards: <Shards as Neighbour>::OfSession,
 }
 
-/// What few Sessions have: losses, and bounds of their own.
+/// Values that few Sessions have: losses, and limits of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lost {
     pub(crate) dropped: Dropped,
-    /// What its client was granted.
+    /// What the client was granted.
     pub(crate) granted: Granted,
-    /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
+    /// The last message that was lost while it was routed: the lower half of its [`Message::order`].
     pub(crate) last: u32,
-    /// The Packet Identifier that was given out last when a message was dropped that its client may have; or 0. With QoS 2 the client
-    /// may remember the identifier of that message, so after a restart identifiers are not to begin before this one.
+    /// The last Packet Identifier that had been used when a message was dropped that the client may have received; 0 if there was
+    /// none. With QoS 2 the client may remember the identifier of that message. So after a restart the next identifier comes behind
+    /// this one.
     pub(crate) last_packet_id: u16,
 }
 
@@ -78,21 +79,21 @@ impl Initial for Lost {
     const INITIAL: &Self = &Self { dropped: Dropped::NONE, granted: Granted::NOTHING, last: 0, last_packet_id: 0 };
 }
 
-/// A Will Message, stored when the client connects.
+/// A Will Message. It is stored when the client connects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredWill {
-    /// Held by this reference.
+    /// The message, to which the Will holds a reference.
     pub(crate) message: Handle<Message>,
-    /// Will Delay Interval in seconds.
+    /// The Will Delay Interval in seconds.
     pub(crate) delay_secs: u32,
-    /// When it is published; [`Instant::NEVER`] while connected.
+    /// When the Will is published; [`Instant::NEVER`] while the client is connected.
     pub(crate) due: Instant,
-    /// Message Expiry Interval in seconds, `u64::MAX` without: it starts when the Will is published.
+    /// The Message Expiry Interval in seconds; `u64::MAX` if there is none. It begins when the Will is published.
     pub(crate) expiry_secs: u64,
 }
 
 impl Session {
-    /// What fills unused memory: all bits are 0.
+    /// The value of unused memory: all bits are 0.
     pub const EMPTY: Self = Self {
         hash: 0,
         chain: None,
@@ -116,7 +117,7 @@ impl Session {
         shards: Empty::EMPTY,
     };
 
-    /// Whether a message can be handed to the client now.
+    /// Whether the client is connected, so that it can be sent a message now.
     pub(crate) fn is_here(&self) -> bool {
         match self.shards.elsewhere() {
             Some(elsewhere) => elsewhere.is_connected,
@@ -124,12 +125,12 @@ impl Session {
         }
     }
 
-    /// Whether there is a record of it: as a Session, or for its Will alone.
+    /// Whether the Session has a record, for itself or for its Will alone.
     pub(crate) fn is_recorded(&self) -> bool {
         self.is_durable || self.will_is_recorded
     }
 
-    /// Whether it lives on this broker.
+    /// Whether the home of the Session is this shard.
     pub(crate) fn is_local(&self) -> bool {
         self.shards.elsewhere().is_none()
     }
@@ -146,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Messages it was given and has not acknowledged.
+    /// How many messages the client was sent, or is to be sent, and has not acknowledged.
     pub(crate) fn load(&self) -> u32 {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return elsewhere.outstanding;
@@ -154,7 +155,7 @@ impl Session {
         self.outbound.len() as u32
     }
 
-    /// Whether its queue takes one more message of so many bytes.
+    /// Whether the queue has room for one more message of so many bytes.
     #[inline]
     pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
         if let Some(elsewhere) = self.shards.elsewhere() {
@@ -174,7 +175,7 @@ impl Session {
             && self.outbound.queued_bytes().saturating_add(cost) <= granted.queued_bytes(limits)
     }
 
-    /// Fills an empty entry.
+    /// Fills an empty slot.
     pub(crate) fn begin(&mut self, hash: u32, client_id: Blob, principal: Principal) {
         self.hash = hash;
         self.client_id = client_id;
@@ -191,25 +192,25 @@ impl Default for Session {
 
 links!(Chained for Session: hash, chain);
 
-/// The retained messages that match one new subscription, sent one after another as the client takes them.
+/// A search for the retained messages that match a new subscription. They are sent one after another as the client has room.
 #[derive(Debug)]
 pub struct Replay {
     pub(crate) next: Option<Handle<Replay>>,
     pub(crate) subscription: Option<Handle<crate::engine::router::Subscription>>,
-    /// How many messages had been handed out when it was subscribed: what came later is delivered as it came.
+    /// How many messages had been routed at the SUBSCRIBE. Later messages of the topics are delivered through the queue.
     pub(crate) begun: u64,
     /// The Topic Filter.
     pub(crate) filter: Blob,
-    /// How far the walk has come.
+    /// The place of the search in the topic tree.
     pub(crate) cursor: crate::engine::router::RetainedCursor,
-    /// It stands on a message that is to be sent next. Otherwise the next is to be looked for.
+    /// Whether the message at this place is to be sent next. Otherwise the next message has to be looked for.
     pub(crate) has_next: bool,
-    /// The client has subscribed once more meanwhile: after its last message the replay begins anew.
+    /// Whether the client has subscribed once more meanwhile: after its last message the replay begins anew.
     pub(crate) again: bool,
 }
 
 impl Replay {
-    /// What fills unused memory.
+    /// The value of unused memory.
     pub const EMPTY: Self = Self {
         next: None,
         subscription: None,

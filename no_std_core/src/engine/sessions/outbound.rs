@@ -1,4 +1,4 @@
-//! The sender's side of a Session: the queue, what is in flight, and the QoS 1 and 2 handshakes (section 4.3).
+//! The sender's side of a Session: the queue, the deliveries in flight, and the QoS 1 and 2 handshakes (section 4.3).
 //!
 //! ```text
 //!              start                acknowledge(PUBACK)
@@ -7,12 +7,12 @@
 //!        (QoS 0: gone as soon as it is written)
 //! ```
 //!
-//! After a reconnection everything in flight is sent again in its order: PUBLISH with DUP, or PUBREL where PUBREC
+//! After a reconnection all deliveries in flight are sent again in their order: PUBLISH with DUP, or PUBREL if PUBREC
 //! had come `[MQTT-4.4.0-1]`. Only then the queue goes on.
 //!
-//! What has to survive a restart gets its Packet Identifier as soon as it is sure to be among the next to be transmitted,
-//! mostly when it is queued: so message and identifier are in one batch. What is in flight and waits for its batch is
-//! transmitted in the same way as what is sent again.
+//! A delivery that has to survive a restart gets its Packet Identifier as soon as it is sure to be transmitted soon,
+//! usually when it is queued. So message and identifier are in one batch. A delivery in flight that waits for its batch is
+//! transmitted in the same way as one that is sent again.
 
 use super::outcome::{Acknowledged, Deadline, Started};
 use crate::codec::QoS;
@@ -22,24 +22,24 @@ use crate::mem::{Fifo, Handle, Linked, OWNED, QueueIndex};
 use crate::seam::work::{self, Work};
 use crate::topic::TopicName;
 
-/// What is to be sent to one client.
+/// The deliveries to one client.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    /// Never transmitted yet.
+    /// Deliveries that were never transmitted.
     pub(crate) queue: Fifo<Delivery>,
-    /// Topics, Properties and payloads of the queue, in bytes.
+    /// The topics, Properties and payloads of the queue, in bytes.
     queued_bytes: u32,
     /// Finds deliveries in the queue by their topics.
     topics: QueueIndex<Delivery>,
-    /// QoS 1 and 2 in the order of their first transmission.
+    /// Deliveries of QoS 1 and 2 in flight, in the order of their first transmission.
     pub(crate) in_flight: Fifo<Delivery>,
-    /// The first delivery in flight that is still to be sent on this connection, again or for the first time. All
-    /// behind it are, too.
+    /// The first delivery in flight that is still to be sent on this connection, again or for the first time. All deliveries behind it are
+    /// still to be sent, too.
     resend: Option<Handle<Delivery>>,
-    /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
+    /// How many deliveries in flight were transmitted on this connection: never more than the client's Receive Maximum `[MQTT-3.3.4-9]`.
     outstanding: u16,
     pub(crate) last_packet_id: u16,
-    /// The circle of Packet Identifiers went past one that is still in flight: those in flight are in no order.
+    /// Whether Packet Identifiers have come round to one that is still in flight. Then the identifiers in flight are in no order.
     lapped: bool,
 }
 
@@ -59,7 +59,7 @@ impl Outbound {
         self.queue.len()
     }
 
-    /// All that wait or are in flight.
+    /// The number of deliveries that wait or are in flight.
     pub(crate) fn len(&self) -> usize {
         self.in_flight.len().saturating_add(self.queue.len())
     }
@@ -79,12 +79,12 @@ impl Outbound {
         self.in_flight.len()
     }
 
-    /// The delivery that was queued last, if it waits still.
+    /// The delivery that was queued last, if it still waits.
     pub(crate) fn newest(&self) -> Option<Handle<Delivery>> {
         self.queue.back()
     }
 
-    /// All deliveries in the queue, the one that waits longest first.
+    /// All deliveries in the queue; the one that waits longest comes first.
     pub(crate) fn iter<'a>(&self, messages: &'a Messages<'_>) -> impl Iterator<Item = Handle<Delivery>> + use<'a> {
         self.queue.iter(&messages.deliveries)
     }
@@ -94,7 +94,7 @@ impl Outbound {
         self.queue.front()
     }
 
-    /// Deliveries that came through a group that the Session leaves don't go back to it any more.
+    /// The Session leaves groups: their deliveries in the queue will not go back to them.
     pub(crate) fn forget_group(&mut self, messages: &mut Messages<'_>, left: impl Fn(&Delivery) -> bool) {
         for start in [self.queue.front(), self.in_flight.front()] {
             let mut at = start;
@@ -108,7 +108,7 @@ impl Outbound {
         }
     }
 
-    /// Queues a delivery; the caller has looked for room.
+    /// Queues a delivery. The caller has checked that there is room.
     #[inline]
     pub(crate) fn push(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         self.queued_bytes = self.queued_bytes.saturating_add(messages.cost(delivery));
@@ -123,7 +123,7 @@ impl Outbound {
         self.topics.push(delivery, &messages.topic_of(delivery));
     }
 
-    /// Takes the longest-waiting delivery off the queue.
+    /// Removes the longest-waiting delivery from the queue, and returns it.
     pub(crate) fn pop(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
         let delivery = self.queue.pop_front(&mut messages.deliveries)?;
         self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
@@ -131,8 +131,8 @@ impl Outbound {
         Some(delivery)
     }
 
-    /// Takes off the queue what `policy` drops for a message to `topic`. Once there is no older message of that topic, `policy`
-    /// becomes the one that drops the oldest.
+    /// Removes from the queue the delivery that `policy` drops for a message to `topic`. When there is no older message of that topic left,
+    /// changes `policy` to the one that drops the oldest.
     #[inline(never)]
     pub(crate) fn pop_by(
         &mut self,
@@ -150,8 +150,8 @@ impl Outbound {
         if *policy == Overflow::DropOldest { self.pop(messages) } else { None }
     }
 
-    /// Takes the longest-waiting delivery of `topic` off the queue. The short queues of firmware are looked through for it. Other queues are
-    /// looked through once, and then have an index until they are empty.
+    /// Removes the longest-waiting delivery of `topic` from the queue. The short queues of firmware are searched for it. Other queues are
+    /// searched once, and then have an index until they are empty.
     pub(crate) fn pop_topic(
         &mut self,
         messages: &mut Messages<'_>,
@@ -192,8 +192,8 @@ impl Outbound {
         None
     }
 
-    /// The next delivery to transmit, taken off the queue: in flight from now on if its QoS is above 0. `None` if there
-    /// is none, or if the client has `window` messages outstanding already.
+    /// Removes the next delivery to transmit from the queue. If its QoS is above 0 it is in flight from now on. `None` if there is none, or
+    /// if the client has not acknowledged `window` messages.
     #[inline]
     pub(crate) fn start(
         &mut self,
@@ -222,10 +222,9 @@ impl Outbound {
         }
     }
 
-    /// Gives a delivery, which is about to be queued, the Packet Identifier that it would get when it is transmitted, if
-    /// there is nothing before it that would make it wait.
+    /// Gives a delivery that is about to be queued the Packet Identifier for its transmission, if no earlier delivery would make it wait.
     pub(crate) fn reserve(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) {
-        // So those in the queue that have an identifier are its first ones, and have them in order.
+        // So only the first deliveries of the queue have identifiers, and the identifiers are in order.
         let all_have = self.queue.back().is_none_or(|newest| messages.deliveries[newest].packet_id != 0);
         if !all_have || self.len() >= usize::from(window) {
             return;
@@ -236,7 +235,7 @@ impl Outbound {
         }
     }
 
-    /// As [`Outbound::start`] for a delivery that never was in the queue.
+    /// As [`Outbound::start`], for a delivery that was never in the queue.
     pub(crate) fn start_unqueued(
         &mut self,
         messages: &mut Messages<'_>,
@@ -255,12 +254,12 @@ impl Outbound {
         if self.put_in_flight(messages, delivery, packet_id) { Started::Now } else { Started::Later }
     }
 
-    /// Whether a further QoS 1 or 2 message may be put in flight now.
+    /// Whether one more QoS 1 or 2 message may be put in flight now.
     pub(crate) fn has_window(&self, window: u16) -> bool {
         self.outstanding < window && (self.resend.is_none() || self.in_flight.len() < usize::from(window))
     }
 
-    /// Whether what is to be transmitted first waits for its batch, or for its body.
+    /// Whether the delivery that is to be transmitted first waits for its batch, or for its body.
     pub(crate) fn waits(&self, messages: &Messages<'_>, window: u16) -> bool {
         match self.resend {
             Some(delivery) => messages.must_wait(delivery) || messages.lacks_body(delivery),
@@ -268,7 +267,7 @@ impl Outbound {
         }
     }
 
-    /// Whether there is something to be transmitted that had to wait, and has to no more.
+    /// Whether the delivery that is to be transmitted first need not wait any more.
     pub(crate) fn may_go_on(&self, messages: &Messages<'_>, window: u16) -> bool {
         match self.resend {
             Some(delivery) => !messages.must_wait(delivery) && !messages.awaits_body(delivery),
@@ -278,8 +277,8 @@ impl Outbound {
         }
     }
 
-    /// Puts a delivery in flight. Gives whether it may be transmitted now: otherwise it, and all behind it, wait like
-    /// those that are sent again.
+    /// Puts a delivery in flight. Returns whether it may be transmitted now. If not, it and all deliveries behind it wait like those that
+    /// are sent again.
     fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) -> bool {
         self.in_flight.push_back(&mut messages.deliveries, delivery);
         let entry = &mut messages.deliveries[delivery];
@@ -315,9 +314,9 @@ impl Outbound {
         !waits
     }
 
-    /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
-    /// the next one can meet is that of the longest in flight. Once a client has held that one back for a whole circle,
-    /// all in flight are looked at, until nothing is.
+    /// The next Packet Identifier. Identifiers are used in a circle, and deliveries in flight are in this order. So only the identifier of
+    /// the oldest delivery in flight can be the next one. If a client has held that identifier back for a whole circle, all identifiers in
+    /// flight are compared, until none is in flight.
     fn next_packet_id(&mut self, messages: &Messages<'_>) -> Option<u16> {
         let next = match self.last_packet_id.wrapping_add(1) {
             0 => 1,
@@ -339,7 +338,7 @@ impl Outbound {
         if self.in_flight.len() >= usize::from(u16::MAX) {
             return None;
         }
-        // In steps of 64 identifiers, so that a long row of those in flight costs few looks at all.
+        // The search takes 64 identifiers in each step, so that few walks through the deliveries in flight are needed.
         (0..=u16::MAX / 64).find_map(|step| {
             let first = next.wrapping_add(step.wrapping_mul(64));
             let bit = |id: u16| 1_u64.checked_shl(u32::from(id.wrapping_sub(first))).unwrap_or(0);
@@ -350,7 +349,7 @@ impl Outbound {
         })
     }
 
-    /// A new Network Connection goes on with this Session: everything in flight is to be sent again.
+    /// A new Network Connection resumes this Session: all deliveries in flight are to be sent again.
     pub(crate) fn resume(&mut self, messages: &mut Messages<'_>) {
         self.outstanding = 0;
         self.resend = self.in_flight.front();
@@ -361,7 +360,7 @@ impl Outbound {
         }
     }
 
-    /// Puts what is queued into the order of its messages.
+    /// Sorts the queue by the sequence numbers of the messages.
     pub(crate) fn sort(&mut self, messages: &mut Messages<'_>) {
         self.topics = QueueIndex::NONE;
         let mut queue = core::mem::take(&mut self.queue);
@@ -377,8 +376,8 @@ impl Outbound {
         self.resend.is_some()
     }
 
-    /// The next delivery to send again. `None` if there is none, if it waits for its batch, or if the client has `window`
-    /// messages outstanding.
+    /// The next delivery to send again. `None` if there is none, if it waits for its batch, or if the client has not acknowledged `window`
+    /// messages.
     pub(crate) fn start_resend(
         &mut self,
         messages: &mut Messages<'_>,
@@ -401,7 +400,7 @@ impl Outbound {
         Some(delivery)
     }
 
-    /// PUBACK for QoS 1, or a PUBREC with an error for QoS 2: the delivery, now in no list, is over.
+    /// PUBACK for QoS 1, or a PUBREC with an error for QoS 2: removes the delivery, which is now in no list.
     pub(crate) fn acknowledge(
         &mut self,
         messages: &mut Messages<'_>,
@@ -411,7 +410,7 @@ impl Outbound {
         self.take(messages, packet_id, |delivery| delivery.qos == qos && !delivery.is(Delivery::RECEIVED))
     }
 
-    /// PUBREC without an error: the client has the message, PUBREL follows. It may come again until PUBCOMP.
+    /// PUBREC without an error: the client has the message, and PUBREL follows. PUBREC may come again until PUBCOMP.
     pub(crate) fn receive(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<()> {
         let deliveries = &messages.deliveries;
         let found = self.in_flight.iter(deliveries).find(|delivery| deliveries[*delivery].packet_id == packet_id);
@@ -429,26 +428,27 @@ impl Outbound {
         Acknowledged::Done(())
     }
 
-    /// PUBCOMP: the delivery, now in no list, is over.
+    /// PUBCOMP: removes the delivery, which is now in no list.
     pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<Handle<Delivery>> {
         self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED))
     }
 
-    /// Takes a delivery that can't be sent after all out of flight.
+    /// Removes a delivery that can't be sent from those in flight.
     pub(crate) fn abandon(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         let packet_id = messages.deliveries[delivery].packet_id;
         let taken = self.take(messages, packet_id, |_| true);
         debug_assert_eq!(taken, Acknowledged::Done(delivery));
     }
 
-    /// Takes anything that is left, in flight first.
+    /// Removes and returns any delivery that is left; those in flight come first.
     pub(crate) fn take_any(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
         self.resend = None;
         let taken = self.in_flight.pop_front(&mut messages.deliveries);
         taken.or_else(|| self.pop(messages))
     }
 
-    /// Acknowledgements come in the order of the messages from any honest client: the first step finds it.
+    /// Removes the delivery in flight with this Packet Identifier. Honest clients acknowledge messages in their order, so the first step
+    /// finds it.
     fn take(
         &mut self,
         messages: &mut Messages<'_>,

@@ -1,4 +1,4 @@
-//! What became of a delivery that was to be transmitted, or acknowledged.
+//! The results of transmitting or acknowledging a delivery.
 
 use crate::config::ResendExpired;
 use crate::engine::messages::{Delivery, Message};
@@ -7,7 +7,7 @@ use crate::time::Instant;
 /// What an acknowledgement from the client did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acknowledged<T> {
-    /// It ended a delivery, or moved it on.
+    /// The acknowledgement ended a delivery, or moved it to the next step.
     Done(T),
     /// No delivery has this Packet Identifier.
     Unknown,
@@ -15,31 +15,31 @@ pub(crate) enum Acknowledged<T> {
     OutOfStep,
 }
 
-/// What says whether a message has expired before it is transmitted.
+/// Decides whether a message has expired before it is transmitted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     /// The time.
     pub(crate) now: Instant,
-    /// What is done with expired messages that were sent before.
+    /// Which expired messages are sent again, if they were sent before.
     pub(crate) resend_expired: ResendExpired,
 }
 
 impl Deadline {
-    /// Whether a delivery comes too late: then it is dropped, and not transmitted.
+    /// Whether the message of a delivery has expired: then the delivery is dropped, and not transmitted.
     #[inline]
     pub(crate) fn is_past(self, delivery: &Delivery, message: &Message) -> bool {
-        // `[MQTT-3.3.2-5]` is about messages that were never sent; of the others the embedder decides.
+        // `[MQTT-3.3.2-5]` is about messages that were never sent. For the others the embedder decides.
         message.has_expired(self.now) && !(delivery.is(Delivery::SENT) && self.resend_expired.includes(delivery.qos))
     }
 }
 
-/// What became of a delivery that was to be transmitted.
+/// The result of an attempt to put a delivery in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Started {
-    /// It is to be transmitted.
+    /// The delivery is to be transmitted.
     Now,
-    /// It is in flight, and waits for its batch.
+    /// The delivery is in flight, and waits for its batch.
     Later,
-    /// There is no room for it.
+    /// The delivery has no room in flight.
     Not,
 }

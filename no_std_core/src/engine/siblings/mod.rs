@@ -1,4 +1,4 @@
-//! What the engine asks of sibling brokers, and tells them.
+//! What the engine asks and tells the other shards of its gateway, its siblings.
 
 mod records;
 
@@ -15,9 +15,10 @@ use crate::mem::Handle;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
-/// Sibling brokers, which together behave as one. A Session lives on one of them, and so does the group of a shared subscription.
+/// The other shards of a gateway, which together behave as one broker. Each Session, and each group of a shared subscription, has its
+/// home on one shard.
 pub(crate) trait Siblings {
-    /// Whether there are sibling brokers.
+    /// Whether there are other shards.
     #[inline]
     fn has_siblings(&self) -> bool {
         false
@@ -29,37 +30,37 @@ pub(crate) trait Siblings {
     #[inline]
     fn session_was_made(&mut self, _session: Handle<Session>) {}
 
-    /// The client of a Session is here from now on.
+    /// The client of a Session has connected.
     #[inline]
     fn client_came(&mut self, _session: Handle<Session>) {}
 
-    /// The client of a Session is away from now on.
+    /// The client of a Session has disconnected.
     #[inline]
     fn client_went(&mut self, _session: Handle<Session>) {}
 
-    /// How many Sessions here live on a sibling, and how many subscriptions they have.
+    /// How many Sessions here have their home on another shard, and how many subscriptions these have.
     #[inline]
     fn count_elsewhere(&self) -> (usize, usize) {
         (0, 0)
     }
 
-    /// Whether a Session is a member of groups that siblings own.
+    /// Whether a Session is a member of groups whose home is another shard.
     #[inline]
     fn is_in_groups_elsewhere(&self, _session: Handle<Session>) -> bool {
         false
     }
 
-    /// The filter under which a subscription is kept here, if a sibling owns its group. No topic matches it.
+    /// The filter under which a subscription is stored here, if the home of its group is another shard. No topic matches this filter.
     #[inline]
     fn kept_filter(&self, _filter: TopicFilter<'_>) -> Option<<Shards as Neighbour>::Filter> {
         None
     }
 
-    /// Turns a filter as it is kept back into what the client wrote, in place.
+    /// Turns a stored filter back into the text that the client wrote, in place.
     #[inline]
     fn write_as_subscribed(_kept: &mut [u8]) {}
 
-    /// Whether all siblings have heard of the first `count` filters of a SUBSCRIBE. If not, the connection is woken when they have.
+    /// Whether all other shards know the first `count` filters of a SUBSCRIBE. If not, the connection is woken when they do.
     #[inline]
     fn siblings_know(
         &mut self,
@@ -72,20 +73,20 @@ pub(crate) trait Siblings {
         true
     }
 
-    /// A SUBSCRIBE was taken that may have waited for siblings, or a connection ends that may still wait with one.
+    /// A SUBSCRIBE that may have waited for other shards was handled, or a connection ends that may still wait with one.
     #[inline]
     fn end_waiting(&mut self, _handle: Handle<Connection>) {}
 
-    /// A Session has subscribed to a filter that nobody had subscribed to here.
+    /// A Session has subscribed to a filter that had no subscriber on this shard.
     #[inline]
     fn tell_first_subscription(&mut self, _session: Handle<Session>, _filter: TopicFilter<'_>, _qos: QoS) {}
 
-    /// A Session has subscribed to a group that a sibling owns.
+    /// A Session has subscribed to a group whose home is another shard.
     #[inline]
     fn join_elsewhere(&mut self, _session: Handle<Session>, _filter: TopicFilter<'_>, _subscribed: Subscribed) {}
 
-    /// Whether the owners of groups that the first `count` filters of an UNSUBSCRIBE leave have heard of it. If not, the connection
-    /// is woken when they have.
+    /// The first `count` filters of an UNSUBSCRIBE may leave groups on other shards. Returns whether the home shards of these groups
+    /// know. If not, the connection is woken when they do.
     #[inline]
     fn siblings_let_go(
         &mut self,
@@ -97,19 +98,19 @@ pub(crate) trait Siblings {
         true
     }
 
-    /// Whether the UNSUBSCRIBE that is taken now left this group before it waited.
+    /// Whether the UNSUBSCRIBE that is now handled left this group before it waited.
     #[inline]
     fn left_before(&mut self, _handle: Handle<Connection>, _filter: TopicFilter<'_>) -> bool {
         false
     }
 
-    /// The filter of a subscription that is about to end, as [`Siblings::tell_ended_subscription`] needs it.
+    /// The filter of a subscription that is about to end, in the form for [`Siblings::tell_ended_subscription`].
     #[inline]
     fn filter_of_ending(&mut self, _subscription: Handle<Subscription>) -> Option<<Shards as Neighbour>::Filter> {
         None
     }
 
-    /// A subscription has ended; `last`: nobody is subscribed to its filter here any more.
+    /// A subscription has ended. `last` says that its filter has no subscriber on this shard any more.
     #[inline]
     fn tell_ended_subscription(
         &mut self,
@@ -120,50 +121,50 @@ pub(crate) trait Siblings {
     ) {
     }
 
-    // ---- a PUBLISH before it is taken
+    // ---- a PUBLISH before it is accepted
 
-    /// Whether another message may go to siblings. If not, the connection is woken when it may.
+    /// Whether another message may be sent to other shards. If not, the connection is woken when it may.
     #[inline]
     fn siblings_keep_up(&mut self, _handle: Handle<Connection>) -> bool {
         true
     }
 
-    /// Whether it is known if siblings have room for a message whose publisher is to be refused otherwise. If not, they are asked, and
-    /// the connection is woken when they have answered.
+    /// Whether it is known if the other shards have room for a message. This matters if the publisher is refused when they have none. If
+    /// it is not known, the shards are asked, and the connection is woken when they have answered.
     #[inline]
     fn siblings_were_asked_for_room(&mut self, _handle: Handle<Connection>, _publish: &Publish<'_>) -> bool {
         true
     }
 
-    /// Whether a sibling had no room for the message that is taken now.
+    /// Whether another shard had no room for the message that is now handled. Forgets the answer.
     #[inline]
     fn take_refusal(&mut self, _handle: Handle<Connection>) -> bool {
         false
     }
 
-    // ---- its route
+    // ---- the route of a message
 
-    /// Siblings that get every message to this topic, whatever matches in the router; all of them, if it is retained.
+    /// The other shards that get every message to this topic, whatever matches in the router. If the message is retained, all shards do.
     #[inline]
     fn wanted_elsewhere(&self, _topic: TopicName<'_>, _retain: bool) -> <Shards as Neighbour>::OfRoute {
         Default::default()
     }
 
-    /// A client's message is about to be retained.
+    /// A client's message is about to be retained: gives it a stamp.
     #[inline]
     fn stamp_retained(&mut self, _message: Handle<Message>) {}
 
-    /// Whether the topic has a retained message that is newer, or had one removed later, than `message`.
+    /// Whether the topic has a newer retained message than `message`, or had one that was removed later.
     #[inline]
     fn is_outdated(&mut self, _topic: TopicName<'_>, _message: Handle<Message>) -> bool {
         false
     }
 
-    /// The retained message of a topic, with this stamp, has expired.
+    /// The retained message of a topic has expired; it had this stamp.
     #[inline]
     fn retained_has_expired(&mut self, _topic: TopicName<'_>, _stamp: u64) {}
 
-    /// Hands a message to the siblings that want it, and asks them what becomes of it if its publisher hears of that.
+    /// Sends a message to the other shards that want it. If its publisher is to be told its fate, asks these shards.
     #[inline]
     fn hand_over(
         &mut self,
@@ -174,7 +175,7 @@ pub(crate) trait Siblings {
         Default::default()
     }
 
-    /// The same with a message that nobody here gets, without storing it first; `None` if that can't be done.
+    /// As [`Siblings::hand_over`], for a message without subscribers here, which is not stored first. `None` if that can't be done.
     #[inline]
     fn pass_on(
         &mut self,
@@ -184,8 +185,8 @@ pub(crate) trait Siblings {
         None
     }
 
-    /// A message was handed out. Whether its publisher is to hear what siblings answer: then the reply that is queued next waits for it,
-    /// see [`Siblings::await_answer`].
+    /// A message was routed. Returns whether its publisher is to be told the answers of other shards: then the reply that is queued next
+    /// waits for them, see [`Siblings::await_answer`].
     #[inline]
     fn asks_siblings(
         &mut self,
@@ -197,18 +198,18 @@ pub(crate) trait Siblings {
         false
     }
 
-    /// The reply that was just queued waits until siblings have answered.
+    /// Makes the reply that was just queued wait until other shards have answered.
     #[inline]
     fn await_answer(&mut self, _handle: Handle<Connection>, _asked: <Shards as Neighbour>::Asked) {}
 
-    /// A QoS 2 message came again, and the reply to it was just queued. If the reply to the first one waits for siblings, this reply
-    /// waits instead.
+    /// A QoS 2 message has come again, and the reply to it was just queued. If the reply to the first one waits for other shards, the
+    /// new reply waits in its place.
     #[inline]
     fn await_answer_again(&mut self, _handle: Handle<Connection>, _session: Handle<Session>, _packet_id: u16) {}
 
     // ---- deliveries
 
-    /// A member that lives on a sibling gets a message.
+    /// Sends a message to a member whose home is another shard.
     #[inline]
     fn deliver_elsewhere(
         &mut self,
@@ -219,7 +220,7 @@ pub(crate) trait Siblings {
     ) {
     }
 
-    /// A message that a Session was given through a sibling's group is for another member.
+    /// A Session got a message from a group whose home is another shard, and another member is to get the message.
     #[inline]
     fn return_elsewhere(
         &mut self,
@@ -229,27 +230,27 @@ pub(crate) trait Siblings {
     ) {
     }
 
-    /// A delivery is over.
+    /// A delivery has ended.
     #[inline]
     fn delivery_is_over(&mut self, _session: Handle<Session>, _delivery: Handle<Delivery>) {}
 
-    /// Nothing is queued for a Session any more.
+    /// The queue of a Session has become empty.
     #[inline]
     fn queue_is_empty(&mut self, _session: Handle<Session>) {}
 
     // ---- looking ahead
 
-    /// Whether siblings have so many filters that [`Siblings::look_ahead_elsewhere`] is worth it.
+    /// Whether other shards have so many filters that [`Siblings::look_ahead_elsewhere`] is worth its cost.
     #[inline]
     fn filters_elsewhere_are_vast(&self) -> bool {
         false
     }
 
-    /// Looks at what [`Siblings::wanted_elsewhere`] needs for these topics.
+    /// Loads the memory that [`Siblings::wanted_elsewhere`] needs for these topics.
     #[inline]
     fn look_ahead_elsewhere(&self, _topics: &[&[u8]]) {}
 
-    /// The most entries of a table that a look-up may have to pass.
+    /// The most entries of a table that a look-up has to pass.
     #[inline]
     fn longest_chain_elsewhere(&self) -> usize {
         0
@@ -257,14 +258,14 @@ pub(crate) trait Siblings {
 
     // ---- after a restart
 
-    /// Whether siblings may have restored subscribers that we have not heard of. Until we have, nothing is taken from clients: a message
-    /// for these subscribers would be acknowledged, and reach nobody.
+    /// Whether other shards may have restored subscribers that this shard does not know yet. Until it knows them, it reads no packets of
+    /// clients: a message for these subscribers would be acknowledged, and reach nobody.
     #[inline]
     fn is_greeting(&self) -> bool {
         false
     }
 
-    /// The same; if so the connection is woken when the greeting is over.
+    /// As [`Siblings::is_greeting`]. If so, the connection is woken when the greeting is over.
     #[inline]
     fn waits_for_greeting(&mut self, _handle: Handle<Connection>) -> bool {
         false

@@ -1,26 +1,26 @@
-//! What of siblings is recorded, and restored.
+//! The records that a shard keeps about messages to and from the other shards of its gateway, its siblings.
 
 use crate::engine::messages::Message;
 use crate::mem::Handle;
 use crate::topic::TopicName;
 
-/// A message that is recorded until it is safe with a sibling.
+/// A message to another shard, which is recorded here until it is safe there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TransitParts<'a> {
     pub(crate) sibling: u16,
-    /// Its place among all messages that were recorded for that sibling.
+    /// Its sequence number among all messages that were recorded for that shard.
     pub(crate) sequence: u64,
     pub(crate) message: Handle<Message>,
     pub(crate) publisher_key: u32,
-    /// The shared subscription that it is for alone; empty for all other messages.
+    /// The shared subscription to which the message is limited; empty if it is for all subscribers.
     pub(crate) group: &'a str,
 }
 
-/// What siblings have recorded here, and take back after a restart.
+/// What is recorded here about other shards, and restored after a restart.
 pub(crate) trait SiblingRecords {
     // ---- restoring
 
-    /// All is restored: siblings hear of it.
+    /// All records are restored: greets the other shards.
     #[inline]
     fn greet_siblings(&mut self) {}
 
@@ -28,21 +28,21 @@ pub(crate) trait SiblingRecords {
     #[inline]
     fn stamp_was_restored(&mut self, _stamp: u64) {}
 
-    /// A message without payload was restored as the retained one of its topic: it notes that a retained message was removed. Gives
-    /// whether the note is of use.
+    /// A retained message without payload was restored: it records that the retained message of the topic was removed. Returns
+    /// whether this record is still needed.
     #[inline]
     fn restore_removal(&mut self, _topic: TopicName<'_>, _message: Handle<Message>) -> bool {
         false
     }
 
-    /// Restores a message on its way to a sibling; gives whether that can be done.
+    /// Restores a message on its way to another shard. Returns whether the record makes sense.
     #[inline]
     fn restore_transit(&mut self, _slot: usize, _transit: TransitParts<'_>) -> bool {
         false
     }
 
-    /// Restores how far a sibling's messages were taken, and how far ours were recorded for it; gives whether that can
-    /// be done.
+    /// Restores the sequence numbers of the last message from another shard that was received, and of the last message to it.
+    /// Returns whether they make sense.
     #[inline]
     fn restore_progress(&mut self, _sibling: usize, _taken: u64, _sent: u64) -> bool {
         false
@@ -50,25 +50,26 @@ pub(crate) trait SiblingRecords {
 
     // ---- records
 
-    /// The message on its way in this slot.
+    /// The message to another shard in this slot.
     #[inline]
     fn transit(&self, _slot: usize) -> Option<TransitParts<'_>> {
         None
     }
 
-    /// Slots of messages on their way, used or used before.
+    /// The number of slots for messages to other shards, used now or before.
     #[inline]
     fn transit_slots(&self) -> usize {
         0
     }
 
-    /// Whether the message on its way in this slot is with the sibling before it is recorded here.
+    /// Whether the message in this slot reaches the other shard before it is recorded here.
     #[inline]
     fn goes_unrecorded(&self, _transit: &TransitParts<'_>) -> bool {
         false
     }
 
-    /// How far a sibling's messages were taken, and ours recorded for it; `None`: nothing yet.
+    /// The sequence numbers of the last message from another shard that was received, and of the last message to it; `None` if
+    /// there were none.
     #[inline]
     fn progress(&self, _sibling: usize) -> Option<(u64, u64)> {
         None
@@ -76,7 +77,7 @@ pub(crate) trait SiblingRecords {
 
     // ---- batches
 
-    /// Another batch is safe: siblings get what waited for it.
+    /// Another batch is safe: other shards get the messages that waited for this batch.
     #[inline]
     fn batch_is_safe(&mut self) {}
 }

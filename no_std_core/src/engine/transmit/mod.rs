@@ -1,8 +1,10 @@
-//! What a client is sent, and when: replies first, then what is sent again, retained messages, and the queue.
+//! Which packets a client is sent, and when: first replies, then messages that are sent again, retained messages, and the
+//! queue.
 //!
-//! Nothing waits here as bytes. A packet is decided on, encoded straight into the shell's buffer, and done with. One that
-//! does not fit is kept as its decision ([`Sending`]); it is encoded once more for each further piece, and cut. A long payload
-//! may be left to the shell to write from where it is stored: to the decision that is one more place to be cut at.
+//! No packet waits as bytes. The broker decides on a packet, encodes it straight into the embedder's buffer, and forgets it.
+//! If a packet does not fit, the decision is kept ([`Sending`]); for each further piece the packet is encoded once more, and
+//! cut. The embedder may write a long payload from where the payload is stored: then the packet is cut before the payload,
+//! too.
 
 mod payload_apart;
 mod publish;
@@ -24,17 +26,16 @@ use crate::mem::{Blob, Handle, OWNED};
 use crate::seam::counters::tally;
 use crate::time::Instant;
 
-/// The value of `IS_MOUNTED`, a parameter of the functions that decide on packets and encode them: the connection's
-/// client has a mount.
+/// The value of `IS_MOUNTED`, a parameter of the functions that decide on packets and encode them, if the client has a mount.
 const MOUNTED: bool = true;
 const NOT_MOUNTED: bool = false;
 
-/// How payloads are handed to the shell.
+/// How payloads are handed to the embedder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Payloads {
     /// Copied behind the rest of the packet.
     InBuffer,
-    /// Long payloads are written from where they are stored.
+    /// The embedder writes long payloads from where they are stored.
     Apart,
 }
 
@@ -46,8 +47,8 @@ impl Engine<'_> {
         out: &mut [u8],
         payloads: Payloads,
     ) -> Transmit {
-        // The compiler makes two copies of all below, so that messages to other clients cost nothing more because some
-        // have a mount.
+        // The compiler makes two copies of all functions below, so that mounts of some clients do not slow down messages to
+        // other clients.
         if self.is_mounted(handle) {
             self.transmit_as::<MOUNTED>(now, handle, out, payloads)
         } else {
@@ -105,7 +106,7 @@ impl Engine<'_> {
         Transmit { written, then }
     }
 
-    /// The packet that goes on, or else the next one; `Err` if none can be sent now.
+    /// The packet that is partly transmitted, or else the next packet; `Err` if none can be sent now.
     #[inline]
     fn next_sending<const IS_MOUNTED: bool>(
         &mut self,
@@ -134,7 +135,8 @@ impl Engine<'_> {
         }
     }
 
-    /// The bytes of a packet that are put into the shell's buffer: all, or those before a payload that stands apart.
+    /// How many bytes of a packet are put into the embedder's buffer: all, or those before a payload that the embedder writes
+    /// itself.
     #[inline]
     fn end_in_buffer(&self, sending: &Sending, payloads: Payloads) -> u32 {
         if !OWNED || payloads == Payloads::InBuffer {
@@ -144,13 +146,13 @@ impl Engine<'_> {
         sending.len.saturating_sub(payload)
     }
 
-    /// Decides on the next packet, and takes it from where it waited.
+    /// Decides on the next packet, and removes it from where it waited.
     #[inline]
     fn next_outgoing<const IS_MOUNTED: bool>(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
         while let Some(first) = self.connections[handle].owed.front() {
             let owed = &self.owed[first];
             if owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch) {
-                // Messages needn't wait with the replies, but nothing comes before CONNACK or after the last reply.
+                // Messages needn't wait with the replies, but no packet comes before CONNACK or after the last reply.
                 if matches!(owed.reply, Reply::ConnAck { .. }) || self.connections[handle].phase != Phase::Open {
                     return None;
                 }
@@ -217,20 +219,20 @@ impl Engine<'_> {
         if self.group_queues.is_empty() {
             return None;
         }
-        // There is room for what the groups of shared subscriptions still keep.
+        // The Session has room for messages that the groups of its shared subscriptions still keep.
         self.member_came(now, session);
         self.sessions[session].outbound.start(&mut self.messages, window, deadline)
     }
 
-    /// What says whether a message has expired.
+    /// The present time, and what to do with expired messages.
     #[inline]
     fn deadline(&self, now: Instant) -> Deadline {
         Deadline { now, resend_expired: self.config.resend_expired }
     }
 
-    /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it client and broker would
-    /// not agree on what was done, so this is the end of the connection. A CONNACK that accepts was measured before,
-    /// one that refuses is the end anyway.
+    /// Closes the connection, because the first reply is longer than the client accepts `[MQTT-3.1.2-24]`. Without the reply
+    /// client and broker would not agree on what was done. The length of a CONNACK that accepts was checked before; with one
+    /// that refuses the connection ends anyway.
     fn give_up_replies(&mut self, now: Instant, handle: Handle<Connection>) {
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
             self.owed.remove(entry);
@@ -244,7 +246,7 @@ impl Engine<'_> {
         Sending { what, written: 0, len: window.total() }
     }
 
-    /// Encodes a packet that was decided on: always the same bytes for the same decision.
+    /// Encodes a packet: for the same decision always the same bytes.
     #[inline]
     fn put<const IS_MOUNTED: bool>(&self, handle: Handle<Connection>, what: Outgoing, out: &mut Window<'_>) {
         match what {
@@ -295,7 +297,7 @@ impl Engine<'_> {
         core::str::from_utf8(self.binary(blob, space)).unwrap_or("")
     }
 
-    /// The packet is out whole.
+    /// The packet is transmitted as a whole.
     #[inline(always)]
     fn finish(&mut self, handle: Handle<Connection>, sending: Sending) {
         tally(&mut self.counters.packets_sent, 1);

@@ -1,15 +1,15 @@
-//! Long payloads that the shell writes from where they are stored.
+//! Long payloads that the embedder writes from where they are stored.
 
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Sending};
 use crate::mem::Handle;
 use crate::seam::counters::tally;
 
-/// From this many bytes on a payload is not copied. Several shorter payloads go into one write, which saves more.
+/// Payloads of at least so many bytes are not copied. Several shorter payloads go into one write, which saves more.
 const LONG_PAYLOAD: u32 = 28 * 1024;
 
 impl Engine<'_> {
-    /// The payload of a PUBLISH, if so much of it is still to be sent that it is not copied.
+    /// The payload of a PUBLISH, if it is not copied because so much of it is still to be sent.
     #[inline]
     pub(super) fn long_payload(&self, sending: &Sending) -> Option<&[u8]> {
         let left = sending.len.saturating_sub(sending.written);
@@ -25,16 +25,16 @@ impl Engine<'_> {
         self.messages.bytes.contiguous(message.body)?.get(before_payload..)
     }
 
-    /// What is to be sent next, if that is of a payload that stands apart.
+    /// The rest of a payload that is not copied, if that is to be sent next; otherwise empty.
     pub(crate) fn payload_apart(&self, handle: Handle<Connection>) -> &[u8] {
         let Some(sending) = self.connections[handle].sending.begun() else { return &[] };
         let Some(payload) = self.long_payload(&sending) else { return &[] };
         let left = sending.len.saturating_sub(sending.written) as usize;
-        // None while a part of the head is left.
+        // While a part of the packet before the payload is left, the subtraction fails.
         payload.len().checked_sub(left).and_then(|sent| payload.get(sent..)).unwrap_or(&[])
     }
 
-    /// So many bytes of that payload were sent.
+    /// The embedder has written so many bytes of the payload.
     pub(crate) fn sent_apart(&mut self, handle: Handle<Connection>, count: usize) {
         let count = count.min(self.payload_apart(handle).len());
         if count == 0 {

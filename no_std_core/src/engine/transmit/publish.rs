@@ -11,7 +11,8 @@ use crate::seam::counters::DropReason;
 use crate::time::Instant;
 
 impl Engine<'_> {
-    /// Decides how a delivery, which is in flight or in no list, is sent; `None`, and it is over, if it must not be.
+    /// Decides how a delivery, which is in flight or in no list, is sent. Returns `None` if it must not be sent; then
+    /// the delivery has ended.
     #[inline]
     pub(super) fn begin_publish<const IS_MOUNTED: bool>(
         &mut self,
@@ -40,7 +41,7 @@ impl Engine<'_> {
         let mut publishing = Publishing {
             delivery,
             dup: resent,
-            // A message that has expired, and is sent again all the same, shows 1: some take 0 for "never".
+            // An expired message that is sent again shows 1: some clients take 0 for "never".
             message_expiry_interval: stored.remaining_expiry(now).map(|seconds| seconds.max(1)),
             topic_alias: 0,
             alias_known: false,
@@ -53,7 +54,7 @@ impl Engine<'_> {
         let mut len = self.head::<IS_MOUNTED>(handle, message, &publishing).packet_len();
         let maximum = self.connections[handle].maximum_packet_size;
         if len > maximum && publishing.alias_known {
-            // An alias takes three bytes: a topic may take less.
+            // An alias takes three bytes, and a topic may be shorter.
             publishing = Publishing { topic_alias: 0, alias_known: false, ..publishing };
             with_aliases = false;
             len = self.head::<IS_MOUNTED>(handle, message, &publishing).packet_len();
@@ -68,7 +69,7 @@ impl Engine<'_> {
         Some(Sending { what: Outgoing::Publish(publishing), written: 0, len })
     }
 
-    /// A delivery ends without having been sent.
+    /// Ends a delivery that was not sent.
     fn abandon(&mut self, session: Handle<Session>, delivery: Handle<Delivery>, reason: DropReason) {
         let entry = &mut self.sessions[session];
         if self.messages.deliveries[delivery].packet_id != 0 {
@@ -81,7 +82,7 @@ impl Engine<'_> {
         self.drop_delivery(Some(session), delivery, reason);
     }
 
-    /// A Topic Alias instead of the topic, where one is set.
+    /// Uses a Topic Alias instead of the topic, if one is set.
     fn use_alias(&mut self, handle: Handle<Connection>, message: Handle<Message>, publishing: &mut Publishing) {
         let known = self.with_topic(message, |broker, topic| {
             broker.aliases.outgoing(&broker.messages.bytes, handle, topic.as_str().as_bytes())
@@ -93,7 +94,7 @@ impl Engine<'_> {
     }
 
     /// Sets a new Topic Alias beside the topic, if there are any left `[MQTT-3.1.2-26]` and the packet is then not too
-    /// large; gives the packet's length. The packet is sent: otherwise the client would not know the alias.
+    /// large. Returns the packet's length. The packet must be sent: otherwise the client would not know the alias.
     fn set_alias<const IS_MOUNTED: bool>(
         &mut self,
         handle: Handle<Connection>,

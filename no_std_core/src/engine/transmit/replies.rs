@@ -12,13 +12,13 @@ use crate::engine::router::SHARED;
 use crate::mem::{Handle, Linked, Pool, TEXT_ON_STACK};
 
 impl Engine<'_> {
-    /// How long a CONNACK that accepts will be in MQTT 5.0. It is added up, not encoded: the texts of a CONNACK take more stack than a
-    /// microcontroller has left where a CONNECT is decided on.
+    /// The length of a CONNACK that accepts, in MQTT 5.0. It is added up without encoding: the texts of a CONNACK need more stack than
+    /// a microcontroller has left at that point.
     pub(crate) fn connack_len(&self, handle: Handle<Connection>) -> u32 {
         let connection = &self.connections[handle];
         let (draft, config) = (connection.draft.get(), &self.config);
         let text = |len: usize| (len as u32).saturating_add(3);
-        // Receive Maximum, Maximum Packet Size and Topic Alias Maximum are always there.
+        // These are Receive Maximum, Maximum Packet Size and Topic Alias Maximum, which are always there.
         let mut properties: u32 = 3 + 5 + 3;
         let mut count = |is_there: bool, len: u32| {
             if is_there {
@@ -41,7 +41,7 @@ impl Engine<'_> {
         remaining.saturating_add(varint_len(remaining)).saturating_add(1)
     }
 
-    /// The reply that is owed first.
+    /// Encodes the first reply in the queue.
     pub(super) fn put_reply(&self, handle: Handle<Connection>, version: Version, out: &mut Window<'_>) {
         let Some(front) = self.connections[handle].owed.front() else {
             return;
@@ -141,7 +141,7 @@ impl Engine<'_> {
         Auth { code, properties: Properties::new(used.unwrap_or(&[])) }.encode(connection.version, out);
     }
 
-    /// The codes in the entries behind a SUBACK or UNSUBACK, and `beyond` for all that have none there.
+    /// The codes in the entries behind a SUBACK or UNSUBACK, and `beyond` in place of each code that has no entry.
     fn codes_behind<'a>(&'a self, owed: &Owed, count: Count, beyond: ReasonCode) -> CodesBehind<'a> {
         CodesBehind { owed: &self.owed, entry: owed.next(), at: 0, left: count.get(), beyond }
     }
@@ -177,7 +177,7 @@ impl Engine<'_> {
 struct CodesBehind<'a> {
     owed: &'a Pool<'a, Owed>,
     entry: Option<Handle<Owed>>,
-    /// The next code's place in the entry.
+    /// The index of the next code in the entry.
     at: usize,
     left: u32,
     beyond: ReasonCode,

@@ -1,11 +1,11 @@
-//! Bytes in borrowed memory: chains of blocks.
+//! Bytes in borrowed memory, kept in chains of blocks.
 
 use core::ops::Range;
 
 use super::BLOCK;
 use crate::mem::{Handle, Slots, copy, one_less, one_more};
 
-/// 64 bytes of borrowed memory: a blob is a chain of these.
+/// A block of 64 bytes of borrowed memory. The bytes of a blob are in a chain of blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     /// The next block of the same blob, or the next free block.
@@ -14,7 +14,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// A block as firmware declares it.
+    /// The value of a block in an array that firmware declares.
     pub const EMPTY: Self = Self { next: None, data: [0; BLOCK] };
 }
 
@@ -29,9 +29,9 @@ impl Default for Block {
 pub(in crate::mem) struct Blocks<'m> {
     blocks: Slots<'m, Block>,
     free: Option<Handle<Block>>,
-    /// Blocks that were ever used: those from here on are not in the free list.
+    /// How many blocks were ever used. The blocks behind them are free, but not in the free list.
     fresh: u32,
-    /// Blocks in use.
+    /// The number of blocks in use.
     used: u32,
 }
 
@@ -40,12 +40,12 @@ impl<'m> Blocks<'m> {
         Self { blocks: Slots::borrowed(blocks), free: None, fresh: 0, used: 0 }
     }
 
-    /// Bytes of the blocks that are in use.
+    /// The length of all blocks in use, in bytes.
     pub(super) fn used(&self) -> usize {
         (self.used as usize).saturating_mul(BLOCK)
     }
 
-    /// Bytes of all blocks.
+    /// The length of all blocks, in bytes.
     pub(super) fn limit(&self) -> usize {
         self.blocks.limit().saturating_mul(BLOCK)
     }
@@ -81,7 +81,7 @@ impl<'m> Blocks<'m> {
         Some(first.cast())
     }
 
-    /// A block with no other behind it. There is one as long as `used` is below the limit.
+    /// Takes a free block, and makes it the end of a chain. As long as `used` is below the limit, there is one.
     fn take(&mut self) -> Option<Handle<Block>> {
         let handle = match self.free {
             Some(handle) => handle,
@@ -108,7 +108,7 @@ impl<'m> Blocks<'m> {
         }
     }
 
-    /// The bytes in `range` of the blob that begins `at`, which is that long at least.
+    /// The bytes in `range` of the blob whose first block is `at`. The blob must be long enough.
     pub(super) fn chunks(&self, at: Handle<()>, range: Range<usize>) -> BlockChunks<'_> {
         let mut next = Some(at.cast());
         let mut skip = range.start;
@@ -120,14 +120,14 @@ impl<'m> Blocks<'m> {
     }
 }
 
-/// What a chain of blocks holds, a block at a time.
+/// The bytes in a chain of blocks, one block at a time.
 #[derive(Clone, Debug)]
 pub(super) struct BlockChunks<'a> {
     blocks: &'a [Block],
     next: Option<Handle<Block>>,
-    /// Bytes of the next block that are not wanted.
+    /// How many bytes of the next block come before the range.
     skip: usize,
-    /// Bytes still wanted.
+    /// How many bytes of the range are still to be returned.
     left: usize,
 }
 

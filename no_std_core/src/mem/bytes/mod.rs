@@ -1,4 +1,4 @@
-//! Everything that varies in size: texts, bodies of messages.
+//! Memory for everything that varies in length: texts, and bodies of messages.
 
 mod blocks;
 #[cfg(not(feature = "alloc"))]
@@ -11,16 +11,16 @@ use super::{Handle, OWNED, copy};
 pub use blocks::Block;
 use blocks::{BlockChunks, Blocks};
 
-/// See [`Bytes::with`].
+/// The longest text in borrowed memory with which [`Bytes::with`] calls its function.
 pub(crate) const TEXT_ON_STACK: usize = 256;
 
-/// Bytes in one [`Block`].
+/// The number of bytes in one [`Block`].
 pub(crate) const BLOCK: usize = 60;
 
-/// A string of bytes in [`Bytes`]. It is a reference: whoever stored it releases it, once.
+/// A string of bytes in [`Bytes`]. It is a reference: the owner has to release it, once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blob {
-    /// None if the blob is empty: then it occupies no memory.
+    /// Where the bytes are; `None` if the blob is empty and occupies no memory.
     at: Option<Handle<()>>,
     len: u32,
 }
@@ -29,35 +29,35 @@ impl Blob {
     /// The blob without bytes. It needs no memory and no release.
     pub const EMPTY: Self = Self { at: None, len: 0 };
 
-    /// Its length in bytes.
+    /// The length in bytes.
     pub const fn len(self) -> usize {
         self.len as usize
     }
 
-    /// Whether it has no bytes.
+    /// Whether the blob has no bytes.
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// What it is made of, for [`Blob::from_parts`].
+    /// The parts of a blob, for [`Blob::from_parts`].
     pub(crate) const fn into_parts(self) -> (Option<Handle<()>>, u32) {
         (self.at, self.len)
     }
 
-    /// The blob that had these parts.
+    /// The blob with these parts.
     pub(crate) const fn from_parts((at, len): (Option<Handle<()>>, u32)) -> Self {
         Self { at, len }
     }
 }
 
-/// Strings of bytes, stored once, of any length, up to a limit in all.
+/// Strings of bytes of any length, up to a limit in all.
 ///
-/// In borrowed memory a blob is a chain of blocks of 60 bytes, so nothing is lost to fragmentation and the limit
+/// In borrowed memory a blob is a chain of blocks of 60 bytes, so no memory is lost to fragmentation, and the limit
 /// counts whole blocks. In owned memory a blob is one allocation, and the limit counts the bytes of the blobs.
 #[derive(Debug)]
 pub struct Bytes<'m>(pub(super) Store<'m>);
 
-/// Where the bytes lie.
+/// Where the bytes are stored.
 #[derive(Debug)]
 #[allow(dead_code, reason = "nobody makes owned memory without the feature alloc")]
 pub(super) enum Store<'m> {
@@ -66,12 +66,12 @@ pub(super) enum Store<'m> {
 }
 
 impl<'m> Bytes<'m> {
-    /// An arena in `blocks`, whatever they hold.
+    /// An empty store in `blocks`, whatever their contents are.
     pub fn borrowed(blocks: &'m mut [Block]) -> Self {
         Self(Store::Borrowed(Blocks::new(blocks)))
     }
 
-    /// Bytes in use; in borrowed memory those of whole blocks.
+    /// The number of bytes in use. In borrowed memory whole blocks are counted.
     pub fn used(&self) -> usize {
         match &self.0 {
             Store::Borrowed(blocks) => blocks.used(),
@@ -79,7 +79,7 @@ impl<'m> Bytes<'m> {
         }
     }
 
-    /// Bytes there is room for in all.
+    /// The number of bytes for which there is room in all.
     pub fn limit(&self) -> usize {
         match &self.0 {
             Store::Borrowed(blocks) => blocks.limit(),
@@ -111,7 +111,7 @@ impl<'m> Bytes<'m> {
         }
     }
 
-    /// Stores the concatenation of `parts`. None, and nothing stored, if that would exceed the limit.
+    /// Stores the bytes of all `parts` together. `None`, and nothing is stored, if there is no room.
     pub fn store(&mut self, parts: &[&[u8]]) -> Option<Blob> {
         let len = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len()))?;
         let stored = u32::try_from(len).ok()?;
@@ -125,7 +125,7 @@ impl<'m> Bytes<'m> {
         Some(Blob { at: Some(at), len: stored })
     }
 
-    /// Gives the memory of `blob` back.
+    /// Frees the memory of `blob`.
     pub fn release(&mut self, blob: Blob) {
         let Some(at) = blob.at else { return };
         match &mut self.0 {
@@ -134,7 +134,7 @@ impl<'m> Bytes<'m> {
         }
     }
 
-    /// The bytes of `blob` in `range` (cut at its end), in contiguous pieces.
+    /// The bytes of `blob` in `range`, which is cut at the end of the blob, in contiguous pieces.
     pub fn chunks(&self, blob: Blob, range: Range<usize>) -> Chunks<'_> {
         let end = range.end.min(blob.len());
         let Some(at) = blob.at.filter(|_| range.start < end) else { return Chunks::NONE };
@@ -144,7 +144,7 @@ impl<'m> Bytes<'m> {
         }
     }
 
-    /// Copies bytes of `blob`, from `offset` on, to `out`; says how many that were.
+    /// Copies the bytes of `blob` from `offset` on to `out`. Returns how many bytes were copied.
     pub fn copy(&self, blob: Blob, offset: usize, out: &mut [u8]) -> usize {
         let mut copied: usize = 0;
         for chunk in self.chunks(blob, offset..offset.saturating_add(out.len())) {
@@ -156,7 +156,7 @@ impl<'m> Bytes<'m> {
         copied
     }
 
-    /// Whether `blob` holds exactly `bytes`.
+    /// Whether the bytes of `blob` are exactly `bytes`.
     pub fn equals(&self, blob: Blob, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         blob.len() == bytes.len()
@@ -167,8 +167,8 @@ impl<'m> Bytes<'m> {
             })
     }
 
-    /// Calls `act` with the bytes in one piece. In borrowed memory they are copied to the stack for that; `None` if
-    /// they are more than [`TEXT_ON_STACK`] there.
+    /// Calls `act` with the bytes in one piece. In borrowed memory the bytes are copied to the stack; `None` if they
+    /// are more than [`TEXT_ON_STACK`].
     pub(crate) fn with<R>(&self, blob: Blob, act: impl FnOnce(&[u8]) -> R) -> Option<R> {
         if OWNED && let Some(whole) = self.contiguous(blob) {
             return Some(act(whole));
@@ -179,12 +179,12 @@ impl<'m> Bytes<'m> {
         Some(act(space))
     }
 
-    /// Whether [`Bytes::with`] gives the bytes.
+    /// Whether [`Bytes::with`] would call its function with this blob.
     pub(crate) fn comes_whole(&self, blob: Blob) -> bool {
         blob.len() <= TEXT_ON_STACK || OWNED && self.contiguous(blob).is_some()
     }
 
-    /// The bytes of `blob` in one piece, if they lie so: always in owned memory, else up to 60 bytes.
+    /// The bytes of `blob`, if they are stored in one piece: always in owned memory, otherwise up to 60 bytes.
     pub fn contiguous(&self, blob: Blob) -> Option<&[u8]> {
         if blob.is_empty() {
             return Some(&[]);
@@ -196,7 +196,7 @@ impl<'m> Bytes<'m> {
 /// Contiguous pieces of a blob; see [`Bytes::chunks`].
 #[derive(Clone, Debug)]
 pub struct Chunks<'a> {
-    /// In borrowed memory.
+    /// The pieces in borrowed memory.
     blocks: BlockChunks<'a>,
     /// The only piece, in owned memory.
     whole: Option<&'a [u8]>,

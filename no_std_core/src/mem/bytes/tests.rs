@@ -95,7 +95,7 @@ fn texts_of_equal_length_are_told_apart() {
 }
 
 #[test]
-fn memory_that_was_used_before_is_as_good_as_new() {
+fn bytes_can_be_stored_in_memory_that_was_used_before() {
     let mut memory = [Block { next: Some(Handle::from_index(0)), data: [9; BLOCK] }; 3];
     let mut bytes = Bytes::borrowed(&mut memory);
     let blob = bytes.store(&[&[1; 100]]).unwrap();

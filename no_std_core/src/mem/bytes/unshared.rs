@@ -1,15 +1,15 @@
-//! Without the feature `alloc` no bytes are shared beyond the memory of one broker.
+//! Without the feature `alloc` brokers do not share bytes with each other.
 
 use super::{Blob, Bytes};
 use crate::mem::SharedBytes;
 
 impl Bytes<'_> {
-    /// None: there is nowhere to share them.
+    /// Always `None`: brokers share no bytes here.
     pub(crate) fn share(&self, _: Blob) -> Option<SharedBytes> {
         None
     }
 
-    /// Nobody has any to be adopted.
+    /// Always `None`: there are no shared bytes.
     pub(crate) fn adopt(&mut self, _: SharedBytes) -> Option<Blob> {
         None
     }

@@ -1,11 +1,12 @@
-//! For little flash, and processors that multiply 32 bits at once: a folded multiplication, four bytes a step.
+//! A hash for small flash and processors that multiply 32 bits at once: a folded multiplication of four bytes at a
+//! time.
 
 use crate::seed::secret::Secret;
 
 #[derive(Clone)]
 pub(super) struct State {
     start: u32,
-    /// An odd number.
+    /// The key, an odd number.
     key: u32,
 }
 
@@ -28,15 +29,16 @@ impl State {
         self.step(self.step(self.start, first), second)
     }
 
-    /// Hashed twice: once is good enough for buckets, but the order of neighbours would depend little on the key.
+    /// Hashes twice. Hashing once suffices to choose buckets, but the order of similar numbers would depend little on
+    /// the key.
     pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
         self.combine(0, self.combine(key, number))
     }
 
-    /// Both halves of a product, so that each bit of `word` reaches high and low bits.
+    /// Multiplies, and folds both halves of the product together, so that each bit of `word` affects high and low bits.
     fn step(&self, state: u32, word: u32) -> u32 {
         let product = u64::from(state ^ word).wrapping_mul(u64::from(self.key));
-        // Without the addition a product of 0 would forget what came before.
+        // Without the addition a product of 0 would drop the earlier state.
         ((product >> 32) as u32 ^ product as u32).wrapping_add(state.rotate_left(7))
     }
 }

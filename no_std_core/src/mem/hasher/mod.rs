@@ -1,8 +1,8 @@
 //! The keyed hash of every index.
 //!
-//! With the feature `alloc`, where tables are large and many strangers fill them, it is SipHash-1-3, which was made for that: who does
-//! not know the key can't find texts that collide, whatever is to be seen of other hashes. Firmware keeps a smaller and faster
-//! hash: its tables have so few entries that the longest chain costs little.
+//! With the feature `alloc` tables are large, and many strangers fill them. So the hash is SipHash-1-3, which was made for this:
+//! without the key nobody can find texts that collide, whatever other hashes he sees. Firmware uses a smaller and faster hash: its
+//! tables have so few entries that even the longest chain costs little.
 
 #[cfg(all(test, feature = "alloc"))]
 mod folded;
@@ -13,15 +13,15 @@ use core::fmt;
 
 use sip::State;
 
-/// A hash that only who knows the seed can compute.
+/// A hash that only a program with the seed can compute.
 ///
-/// Client Identifiers and topics are chosen by strangers. The seed comes from the shell's random source, so
-/// that nobody can choose many that fall into the same chain.
+/// Strangers choose Client Identifiers and topics. The seed comes from the embedder's random source, so that nobody can choose many
+/// texts that fall into the same chain.
 #[derive(Clone)]
 pub struct Hasher(State);
 
 impl Hasher {
-    /// A hash with this seed; the same seed gives the same hashes, on machines of the same kind.
+    /// A hasher with this seed. The same seed gives the same hashes on machines of the same kind.
     pub fn new(seed: u128) -> Self {
         Self(State::new(seed))
     }
@@ -38,7 +38,7 @@ impl Hasher {
         self.0.combine(first, second)
     }
 
-    /// How much `number` weighs for `key`. The order of weights, which clients may see, tells nothing about the hashes.
+    /// The weight of `number` under `key`. Clients may see in which order weights are, but the order tells nothing about the hashes.
     #[inline]
     pub(crate) fn weigh(&self, key: u32, number: u32) -> u32 {
         self.0.weigh(key, number)
@@ -46,7 +46,7 @@ impl Hasher {
 }
 
 impl fmt::Debug for Hasher {
-    /// Prints nothing of the key.
+    /// Prints no key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
     }
@@ -69,14 +69,14 @@ mod tests {
         assert_ne!(one.hash_bytes(b""), one.hash_bytes(b"\0"));
     }
 
-    /// Both kinds of hash, whichever is in use.
+    /// Makes a test for each of the two kinds of hash, whichever of them this build uses.
     macro_rules! neighbours_spread {
         ($name:ident, $state:ty, $seeds:expr) => {
             #[test]
             fn $name() {
                 for seed in $seeds {
                     let state = <$state>::new(seed);
-                    // 10,000 values in 32 bits: about 0.01 collisions are to be expected.
+                    // Of 10,000 values with 32 bits each, about 0.01 pairs are expected to collide.
                     let texts: HashSet<_> =
                         (0..10_000).map(|i| state.hash_bytes(format!("sensor/{i}").as_bytes())).collect();
                     assert!(texts.len() >= 9_998);
@@ -84,7 +84,7 @@ mod tests {
                     assert!(pairs.len() >= 9_998);
                     let weights: HashSet<_> = (0..10_000).map(|i| state.weigh(i / 100, i % 100)).collect();
                     assert!(weights.len() >= 9_998);
-                    // The low bits choose the bucket.
+                    // The low bits of a hash choose the bucket.
                     let (mut numbers, mut names) = ([0u32; 64], [0u32; 64]);
                     for i in 0..6_400u32 {
                         numbers[state.combine(7, i) as usize % 64] += 1;
@@ -104,7 +104,7 @@ mod tests {
 
     #[cfg(feature = "alloc")]
     #[test]
-    fn both_halves_of_a_wide_hash_spread() {
+    fn both_halves_of_a_wide_hash_spread_evenly() {
         let state = State::new(42);
         let wide: HashSet<_> = (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
         let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
@@ -112,9 +112,9 @@ mod tests {
         assert!(wide.len() == 10_000 && low.len() >= 9_998 && high.len() >= 9_998);
     }
 
-    /// Whoever prints a broker does not print what outsiders must not know.
+    /// The debug output of a broker must not show secrets.
     #[test]
-    fn no_key_is_printed() {
+    fn the_debug_output_has_no_key() {
         assert_eq!(format!("{:?} {:?}", Hasher::new(42), crate::seed::secret::Secret::new(42)), "Hasher Secret");
     }
 }

@@ -1,4 +1,4 @@
-//! SipHash-1-3 for texts, for tables that grow.
+//! SipHash-1-3 for texts, in builds whose tables can grow.
 
 use siphasher::sip::SipHasher13;
 
@@ -36,9 +36,9 @@ impl State {
         self.texts.hash(bytes)
     }
 
-    /// Multiply-shift for two numbers (Dietzfelbinger 1996): any two pairs have the same hash, or the same low bits of it, with the
-    /// probability of two random numbers. Numbers of ours and hashes need no more: of both a client chooses at most few bits, and
-    /// it sees nothing of what comes out.
+    /// The hash of two numbers by multiply-shift (Dietzfelbinger 1996): any two pairs have the same hash, or the same low bits of
+    /// it, with the probability of two random numbers. More is not needed: a client can choose at most few bits of the numbers, and
+    /// sees no result.
     #[inline]
     pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
         let first = self.first.wrapping_mul(first.into());
@@ -46,7 +46,7 @@ impl State {
         (self.start.wrapping_add(first).wrapping_add(second) >> 32) as u32
     }
 
-    /// The finalizer of MurmurHash3, with a key that is for nothing else.
+    /// The finalizer of MurmurHash3, with a key that is used for nothing else.
     #[inline]
     pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
         let mut mixed = (u64::from(key) << 32 | u64::from(number)) ^ self.weights;
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl Hasher {
-    /// 64 bits for a string of bytes, in two halves.
+    /// The hash of a string of bytes with 64 bits, in two halves.
     #[inline]
     pub(crate) fn hash_wide(&self, bytes: &[u8]) -> (u32, u32) {
         let hash = self.0.hash_wide(bytes);

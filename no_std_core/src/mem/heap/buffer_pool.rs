@@ -1,9 +1,8 @@
 //! Buffers on the heap that are used again.
 //!
 //! A message that goes from one shard to another is freed by another thread than the one that allocated it, and the allocator takes
-//! a lock for each such piece of memory. So a shard keeps the buffers of messages that have ended for messages that come, and
-//! hands those that it has too many of back to the shard that allocated them. A buffer that is used again need not be filled with
-//! zeros either.
+//! a lock for each such piece of memory. So a shard keeps the buffers of messages that have ended, and uses them for new messages.
+//! If it has too many, it gives them back to the shard that allocated them. A used buffer need not be filled with zeros either.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -15,14 +14,14 @@ use alloc::rc::Rc as Counted;
 #[cfg(target_has_atomic = "ptr")]
 use alloc::sync::Arc as Counted;
 
-/// Bytes on the heap that several may hold.
+/// Bytes on the heap to which several shards may hold references.
 #[derive(Clone, Debug)]
 pub struct SharedBytes {
     buffer: HeapBuffer,
     len: usize,
 }
 
-/// What bytes stand in: as long as they, or somewhat longer.
+/// The buffer of some bytes. It is as long as these, or somewhat longer.
 pub(super) type HeapBuffer = Counted<[u8]>;
 
 impl SharedBytes {
@@ -59,20 +58,20 @@ pub(super) struct BufferPool {
     credit: MemoryCredit,
 }
 
-/// Buffers that one shard has more of than it needs, on their way to a sibling.
+/// Buffers that one shard does not need, on their way to another shard.
 #[derive(Debug, Default)]
 pub(crate) struct SpareBuffers(Vec<HeapBuffer>);
 
 /// How many buffers of one size a shard keeps for itself in any case, unless they are half of all bytes that it may keep.
 const OWN: usize = 512;
-/// How many of the others go to a sibling at once.
+/// How many other buffers of one size go to another shard at once.
 const AT_ONCE: usize = 256;
 
-/// What is kept at most, in bytes.
+/// The most bytes that a shard keeps.
 const MOST: usize = 4 << 20;
 
-/// Two counts and a word of the allocator's stand beside the bytes: so the bytes are this much less than a multiple of
-/// 16.
+/// An allocation also has two counts and a word of the allocator. So the buffer itself is shorter than a multiple of 16 by this
+/// number of bytes.
 const BESIDE: usize = 8;
 
 /// What a buffer of so many bytes takes with its two counts.
@@ -164,7 +163,7 @@ impl BufferPool {
         self.credit.give(cost_of(buffer.len()));
     }
 
-    /// Takes spare buffers of a size of which there are more than enough.
+    /// Removes spare buffers of a size of which there are more than enough, and returns them.
     pub(super) fn take_spare(&mut self) -> SpareBuffers {
         let own = |spares: &[HeapBuffer]| {
             spares.first().map_or(0, |buffer| (MOST / 2).checked_div(buffer.len()).unwrap_or(OWN).clamp(1, OWN))
@@ -180,18 +179,18 @@ impl BufferPool {
         spare
     }
 
-    /// Keeps spare buffers of another shard, as far as there is `room` for all.
+    /// Keeps spare buffers of another shard, as long as there is `room` for all.
     pub(super) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
         self.credit.receive(spare.cost());
         spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
 
-    /// The bytes that are kept.
+    /// How many bytes are kept.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Keeps nothing any more.
+    /// Frees all buffers.
     pub(super) fn clear(&mut self) {
         let classes = core::mem::take(&mut self.classes);
         let kept = classes.iter().flatten().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add);
@@ -201,7 +200,7 @@ impl BufferPool {
         self.credit.give(kept.saturating_add(lists));
     }
 
-    /// Keeps a buffer if nobody else holds it and there is `room` for it. Larger buffers make place for it.
+    /// Keeps a buffer if nobody else holds a reference to it and there is `room`. Larger buffers are freed to make room.
     pub(super) fn put(&mut self, buffer: HeapBuffer, room: usize) {
         let len = buffer.len();
         if self.keep(buffer, room).is_none() {
@@ -252,11 +251,11 @@ fn list_cost(spares: &Vec<HeapBuffer>) -> usize {
     allocated(spares.capacity().saturating_mul(size_of::<HeapBuffer>()))
 }
 
-/// The size that holds `len` bytes, and its number: up to 1 KiB in steps of 16 bytes, which allocators round up to anyway,
-/// beyond in sixteen steps from each power of two to the next.
+/// The index and the length of the size class for `len` bytes. Up to 1 KiB the classes go in steps of 16 bytes, to which allocators
+/// round up anyway. Above there are sixteen steps from each power of two to the next.
 fn class_of(len: usize) -> (usize, usize) {
     let whole = len.saturating_add(BESIDE);
-    // The step is 2^shift; 64 classes have the shift 4, and 16 each of those that follow.
+    // The step is 2^shift. The first 64 classes have a shift of 4, and each further shift has 16 classes.
     let (first, shift) = match whole.saturating_sub(1).checked_ilog2() {
         Some(power @ 10..) => ((power as usize).saturating_mul(16).saturating_sub(112), power.saturating_sub(4)),
         _ => (0, 4),
@@ -271,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_hold_what_they_are_for_and_waste_little() {
+    fn size_classes_have_room_for_their_lengths_and_waste_little() {
         let mut last = class_of(1);
         for len in 1..300_000 {
             let (class, capacity) = class_of(len);

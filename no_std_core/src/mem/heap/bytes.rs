@@ -1,14 +1,14 @@
-//! Bytes in owned memory: a slab of allocations.
+//! Bytes in owned memory: each blob has an allocation of its own.
 
 use super::account::{Claim, MemoryAccount};
 use super::buffer_pool::{BufferPool, HeapBuffer, SharedBytes, SpareBuffers};
 use crate::mem::bytes::Store;
 use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
 
-/// Bytes that each blob takes beside its own: its slot, and the counts of its allocation.
+/// How many bytes a blob needs besides its own: its slot, and the counts of its allocation.
 pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<HeapBuffer>>>() + 2 * size_of::<usize>();
 
-/// Buffers, each with one blob, and those that wait for the next one.
+/// Buffers with one blob each, and spare buffers for further blobs.
 #[derive(Debug)]
 pub(in crate::mem) struct OwnedBytes {
     blobs: Pool<'static, Option<HeapBuffer>>,
@@ -37,7 +37,7 @@ impl OwnedBytes {
         self.limit
     }
 
-    /// The buffer of a blob, with what may stand behind the blob.
+    /// The buffer of a blob. Behind the blob it may have more bytes.
     pub(in crate::mem) fn get(&self, at: Handle<()>) -> &[u8] {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
@@ -91,7 +91,7 @@ impl OwnedBytes {
         Some(SharedBytes::new(self.blobs[at.cast()].clone()?, len))
     }
 
-    /// Makes room for so many more bytes, if that is possible. Spare buffers give way.
+    /// Makes room for so many more bytes, if that is possible. Spare buffers are freed for that.
     fn make_room(&mut self, len: usize) -> Option<()> {
         let room = self.limit.checked_sub(self.used)?.checked_sub(len)?;
         if self.spare.bytes() > room {
@@ -114,9 +114,9 @@ impl OwnedBytes {
     }
 }
 
-/// What needs owned memory, or is of use only beside it.
+/// Functions that need owned memory, or are of use only with it.
 impl Bytes<'_> {
-    /// An arena on the heap for `limit` bytes in all.
+    /// An empty store on the heap, for `limit` bytes in all.
     pub fn owned(limit: usize) -> Self {
         Self(Store::Owned(OwnedBytes::new(limit)))
     }
@@ -144,8 +144,8 @@ impl Bytes<'_> {
         }
     }
 
-    /// The bytes of `blob` to be held beyond its release: without copying if they are on the heap already.
-    /// None if there is no such blob.
+    /// The bytes of `blob`, to be used even after its release. They are not copied if they are on the heap already.
+    /// `None` if there is no such blob.
     pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
         match (&self.0, blob.into_parts().0) {
             (Store::Owned(owned), Some(at)) => owned.shared(at, blob.len()),
@@ -157,7 +157,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Stores bytes that are on the heap already: without copying in owned memory. None beyond the limit.
+    /// Stores bytes that are on the heap already, in owned memory without a copy. `None` if there is no room.
     pub fn adopt(&mut self, bytes: SharedBytes) -> Option<Blob> {
         match &mut self.0 {
             Store::Owned(owned) if !bytes.is_empty() => {
@@ -168,7 +168,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// The concatenation of `parts` on the heap, stored nowhere; whoever holds it counts it. None if that is refused, and in borrowed memory.
+    /// The bytes of all `parts` together on the heap, stored in no blob. `None` in borrowed memory.
     pub(crate) fn make_shared(&mut self, parts: &[&[u8]]) -> Option<SharedBytes> {
         let len = parts.iter().map(|part| part.len()).sum();
         match &mut self.0 {
@@ -181,7 +181,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Takes the buffers that this shard has beyond its own need, to be given to a sibling.
+    /// Removes the buffers that this shard does not need. They are given to another shard.
     pub(crate) fn take_spare_buffers(&mut self) -> SpareBuffers {
         match &mut self.0 {
             Store::Owned(owned) => owned.spare.take_spare(),
@@ -189,7 +189,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Keeps buffers that a sibling had too many of, within the limit, for what is stored next.
+    /// Keeps buffers that another shard did not need, within the limit, for later blobs.
     pub(crate) fn put_spare_buffers(&mut self, buffers: SpareBuffers) {
         if let Store::Owned(owned) = &mut self.0 {
             owned.spare.put_spare(buffers, owned.limit.saturating_sub(owned.used));
@@ -197,7 +197,7 @@ impl Bytes<'_> {
     }
 }
 
-/// What only bodies on disk need.
+/// Functions that only bodies on disk need.
 mod paged {
     use super::*;
 
@@ -207,7 +207,7 @@ mod paged {
             matches!(self.0, Store::Owned(_))
         }
 
-        /// Stores what was stored before and is needed again, even beyond the limit in owned memory, and beyond the ceiling.
+        /// Stores bytes again that were stored before, in owned memory even beyond the limit.
         pub(crate) fn store_beyond(&mut self, bytes: &[u8]) -> Option<Blob> {
             match &mut self.0 {
                 Store::Owned(owned) if !bytes.is_empty() => {
@@ -267,7 +267,7 @@ mod tests {
         let first = bytes.store(&[&[1; 400]]).unwrap();
         bytes.release(first);
         assert!((400..500).contains(&spare(&bytes)));
-        // Of another size, so that it does not take the spare memory.
+        // This blob has another length, so that it does not use the spare buffer.
         let second = bytes.store(&[&[2; 700]]).unwrap();
         assert_eq!(spare(&bytes), 0);
         let third = bytes.store(&[&[3; 250]]).unwrap();

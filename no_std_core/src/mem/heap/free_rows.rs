@@ -2,15 +2,15 @@
 
 use alloc::vec::Vec;
 
-/// Free places in rows of 64: they are taken from one row, the lowest first, until it has none left.
+/// The free places of a pool, in rows of 64. They are taken from one row, the lowest first, until the row has none left.
 ///
-/// So what is taken one after the other lies one beside the other, in whatever order the places came back. When a message
-/// goes to a thousand subscribers, each of them ends its deliveries at another time; a list of places, the last one first,
+/// So places that are taken one after the other lie side by side, in whatever order they were freed. When a message goes
+/// to a thousand subscribers, each of them ends its deliveries at another time. A list with the last freed place first
 /// would scatter the next deliveries over all the memory that was ever used, and each would be a cache miss.
 #[derive(Debug, Default)]
 pub(in crate::mem) struct FreeRows {
     rows: Vec<Row>,
-    /// The number plus one of the first row in the list of those with a free place; 0: there is none.
+    /// The index plus one of the first row in the list of rows with a free place; 0: there is none.
     first: u32,
 }
 
@@ -18,20 +18,21 @@ pub(in crate::mem) struct FreeRows {
 struct Row {
     /// A bit for each free place.
     free: u64,
-    /// The number plus one of the next row in the list.
+    /// The index plus one of the next row in the list; 0: there is none.
     next: u32,
 }
 
-/// Places in a row.
+/// The number of places in a row.
 const PLACES: usize = u64::BITS as usize;
 
-/// Bytes that a pool of so many places takes to remember which of them are free.
+/// How many bytes a pool of so many places needs to remember which of them are free.
 pub(crate) const fn free_list_bytes(places: usize) -> usize {
     places.div_ceil(PLACES).saturating_mul(size_of::<Row>())
 }
 
 impl FreeRows {
-    /// Makes room to remember the first `places` places; those that are new are not free. False if the allocator refuses.
+    /// Reserves memory for the state of the first `places` places. The new places are not free. False if the allocator
+    /// refuses.
     pub(in crate::mem) fn grow_to(&mut self, places: usize) -> bool {
         let rows = places.div_ceil(PLACES);
         if rows > self.rows.len() {
@@ -43,7 +44,7 @@ impl FreeRows {
         true
     }
 
-    /// A free place, which is not free any more.
+    /// Takes a free place, and returns its index.
     #[inline]
     pub(in crate::mem) fn take(&mut self) -> Option<usize> {
         let number = self.first.checked_sub(1)? as usize;
@@ -53,11 +54,11 @@ impl FreeRows {
         if row.free == 0 {
             self.first = row.next;
         }
-        // A row that is there begins within the address space.
+        // The row exists, so this product is an index within the address space.
         Some(number.wrapping_mul(PLACES) | place as usize)
     }
 
-    /// `place`, which is not free, is free from now on.
+    /// Frees the place with index `place`, which is not free.
     #[inline]
     pub(in crate::mem) fn put(&mut self, place: usize) {
         let number = place / PLACES;
@@ -94,7 +95,7 @@ mod tests {
         let mut model = BTreeSet::new();
         let mut random = Random::new(5);
         for step in 0..50_000 {
-            // Phases that mostly free alternate with phases that mostly take.
+            // Phases that mostly free places alternate with phases that mostly take places.
             let share = if (step / 1000) % 2 == 0 { 70 } else { 30 };
             if random.below(100) < share {
                 let place = random.below(500);
@@ -112,15 +113,16 @@ mod tests {
         assert_eq!(free.take(), None);
     }
 
-    /// Deliveries of a fan-out end subscriber after subscriber; with a list of places those of the next message lay
-    /// scattered, and 1,000 subscribers cost twice as much for each as 100.
+    /// The deliveries of a message to many subscribers end one subscriber after the other. A bug of the past: free places
+    /// were a list, so the deliveries of the next message lay scattered, and with 1,000 subscribers each cost twice as
+    /// much as with 100.
     #[test]
-    fn places_taken_together_lie_together_in_whatever_order_they_came_back() {
+    fn places_taken_one_after_the_other_lie_together_in_whatever_order_they_were_freed() {
         let (messages, subscribers) = (64, 1000);
         let mut free = FreeRows::default();
         assert!(free.grow_to(messages * subscribers));
         for subscriber in 0..subscribers {
-            // One that does not read keeps its deliveries.
+            // A subscriber that does not read keeps its deliveries.
             for message in (0..messages).filter(|_| subscriber != 500) {
                 free.put(message * subscribers + subscriber);
             }

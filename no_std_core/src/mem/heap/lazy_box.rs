@@ -1,11 +1,11 @@
-//! What most entries of a table do without most of the time.
+//! Values that most entries of a table do not have most of the time.
 
 use alloc::boxed::Box;
 
 use crate::mem::Initial;
 
-/// A value that mostly is [`Initial::INITIAL`]: there is a pointer for it, and memory only while it is something else. Without the
-/// feature `alloc` it stands in place.
+/// A value that is [`Initial::INITIAL`] most of the time. It is a pointer, and needs more memory only while it has another value.
+/// Without the feature `alloc` the value itself is here.
 #[derive(Debug)]
 pub(crate) struct LazyBox<T>(Option<Box<T>>);
 
@@ -16,17 +16,17 @@ impl<T: Initial> LazyBox<T> {
         self.0.as_deref().unwrap_or(T::INITIAL)
     }
 
-    /// The value, which takes memory from now on.
+    /// The value, to be changed. From now on it has memory.
     pub(crate) fn get_mut(&mut self) -> &mut T {
         self.0.get_or_insert_with(|| Box::new(*T::INITIAL))
     }
 
-    /// The value, to be changed if it takes memory.
+    /// The value, to be changed; `None` if it has no memory.
     pub(crate) fn allocated(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
     }
 
-    /// The value is not needed any more: it takes no memory from now on.
+    /// Sets the value to `INITIAL`, and frees its memory.
     pub(crate) fn free(&mut self) {
         self.0 = None;
     }

@@ -1,4 +1,4 @@
-//! Owned memory (feature `alloc`): what grows up to a limit. Without the feature [`no_heap`](super) has the same names.
+//! Owned memory (feature `alloc`), which grows up to a limit. Without the feature [`no_heap`](super) has the same names.
 
 mod account;
 mod buffer_pool;
@@ -32,11 +32,11 @@ pub(crate) use owned_only::OwnedOnly;
 pub(crate) use queue_index::QueueIndex;
 pub(super) use slots::OwnedSlots;
 
-/// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
+/// Whether memory can be owned. A condition on this constant keeps code that only a server needs out of an image for a microcontroller.
 pub(crate) const OWNED: bool = true;
 
-/// Takes entries that are gone out of a list of things that wait, once they may be half of it: when the list has twice as many entries as there
-/// are `things`, each of which stands in the list once at most. Returns how many entries were looked at.
+/// Removes entries for which `is_there` is false from a list of waiting things. Does so only once half of the entries may be gone: each of
+/// the `things` is in the list at most once, and the list has twice as many entries. Returns how many entries were looked at.
 pub(crate) fn forget_gone<T>(waiting: &mut GrowingList<T>, things: usize, is_there: impl FnMut(&T) -> bool) -> usize {
     let looked_at = waiting.len();
     if looked_at < things.saturating_mul(2) {
@@ -73,7 +73,7 @@ impl<T: Default> Pool<'_, T> {
 
 #[cfg(test)]
 impl<T: Chained<L> + Default, L> HashIndex<'_, T, L> {
-    /// An index that owns its buckets, made for `limit` entries.
+    /// An index that owns its buckets, for `limit` entries.
     pub(crate) fn owned(limit: usize) -> Self {
         Self::new(Slots::owned(limit))
     }

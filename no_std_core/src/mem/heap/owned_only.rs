@@ -1,7 +1,7 @@
-//! What only a broker that owns its memory remembers.
+//! Values that only a broker that owns its memory has.
 
-/// A value that is there only where memory can be owned. Without the feature `alloc` it takes no room, is never changed, and always is
-/// the default of its type: what is done with it is left out by the compiler.
+/// A value that exists only with the feature `alloc`. Without the feature it needs no memory, and always is the default of its type.
+/// So the compiler leaves out the code that uses it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnedOnly<T>(T);
 

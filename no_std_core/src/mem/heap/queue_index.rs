@@ -1,4 +1,4 @@
-//! Finds entries of a queue by a text.
+//! An index that finds entries of a queue by their text.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -6,8 +6,8 @@ use alloc::sync::Arc;
 
 use crate::mem::Handle;
 
-/// Where the entries of one [`Fifo`](crate::mem::Fifo) with a text are, and which entry is before each. It is made when a queue is looked through first,
-/// and kept up to date while the queue has entries: then to find one takes time in the logarithm of their number.
+/// The places of the entries of one [`Fifo`](crate::mem::Fifo) by their text, and the entry before each. The index is made when the queue
+/// is searched first, and is kept up to date while the queue has entries. So finding an entry takes time in the logarithm of their number.
 #[derive(Debug)]
 pub(crate) struct QueueIndex<T>(Option<Box<Places<T>>>);
 
@@ -15,9 +15,9 @@ type BeforeAndText<T> = (Option<Handle<T>>, Arc<[u8]>);
 
 #[derive(Debug)]
 struct Places<T> {
-    /// The entry before each one, and the text of each.
+    /// For each entry, the entry before it and its text.
     entries: BTreeMap<Handle<T>, BeforeAndText<T>>,
-    /// The entries with a text, in the order of the queue.
+    /// For each text, its entries in the order of the queue.
     by_text: BTreeMap<Arc<[u8]>, VecDeque<Handle<T>>>,
     /// The last entry of the queue.
     newest: Option<Handle<T>>,
@@ -26,19 +26,19 @@ struct Places<T> {
 impl<T> QueueIndex<T> {
     pub(crate) const NONE: Self = Self(None);
 
-    /// Whether it was made.
+    /// Whether the index was made.
     #[inline]
     pub(crate) fn is_made(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Makes it of the entries of a queue and their texts.
+    /// Makes the index, from the entries of the queue and their texts.
     pub(crate) fn make<B: AsRef<[u8]>>(&mut self, entries: impl Iterator<Item = (Handle<T>, B)>) {
         self.0 = Some(Box::new(Places { entries: BTreeMap::new(), by_text: BTreeMap::new(), newest: None }));
         entries.for_each(|(entry, text)| self.push(entry, text.as_ref()));
     }
 
-    /// An entry was put at the end of the queue.
+    /// Adds an entry that was put at the end of the queue.
     pub(crate) fn push(&mut self, entry: Handle<T>, text: &[u8]) {
         let Some(places) = &mut self.0 else { return };
         let known = places.by_text.get_key_value(text).map(|(text, _)| text.clone());
@@ -47,7 +47,7 @@ impl<T> QueueIndex<T> {
         places.entries.insert(entry, (places.newest.replace(entry), text));
     }
 
-    /// An entry was taken out of the queue, in which `next` was behind it.
+    /// Removes an entry that was removed from the queue. `next` was the entry behind it.
     #[inline]
     pub(crate) fn remove(&mut self, entry: Handle<T>, next: Option<Handle<T>>) {
         if self.is_made() {
@@ -68,7 +68,7 @@ impl<T> QueueIndex<T> {
             None => places.newest = before,
         }
         if let Some(same) = places.by_text.get_mut(&text) {
-            // Whatever leaves a queue is the first of its text, as a rule.
+            // An entry that leaves the queue usually is the first with its text.
             if same.front() == Some(&entry) {
                 same.pop_front();
             } else {
@@ -83,7 +83,7 @@ impl<T> QueueIndex<T> {
         }
     }
 
-    /// The first entry with this text, and the one before it.
+    /// The first entry with this text, and the entry before it.
     pub(crate) fn first(&self, text: &[u8]) -> Option<(Option<Handle<T>>, Handle<T>)> {
         let places = self.0.as_ref()?;
         let entry = *places.by_text.get(text)?.front()?;
@@ -98,14 +98,14 @@ mod tests {
     use crate::mem::testing::Random;
     use std::vec::Vec;
 
-    /// The same entry, found by looking through all.
+    /// The result of `QueueIndex::first`, found by a search of the queue.
     fn first(queue: &[(Handle<u8>, u8)], text: u8) -> Option<(Option<Handle<u8>>, Handle<u8>)> {
         let at = queue.iter().position(|(_, of)| *of == text)?;
         Some((at.checked_sub(1).map(|before| queue[before].0), queue[at].0))
     }
 
     #[test]
-    fn an_index_finds_what_a_look_through_the_queue_finds() {
+    fn an_index_finds_the_same_entry_as_a_search_of_the_queue() {
         let mut random = Random::new(3);
         let (mut queue, mut index, mut made) = (Vec::<(Handle<u8>, u8)>::new(), QueueIndex::NONE, 0);
         for step in 0..20_000 {

@@ -1,4 +1,4 @@
-//! A client's last packets are taken, whatever the turn finds out first about its connection.
+//! A client's last packets are handled, whatever the turn finds out first about the client's connection.
 
 use super::LoopWithClient;
 use std::task::Waker;
@@ -18,7 +18,7 @@ impl LoopWithClient {
         drop(std::mem::replace(&mut self.peer, other));
     }
 
-    /// Expects that all packets of the client are taken, and that the connection ends by its DISCONNECT.
+    /// Expects that all packets of the client are handled, and that the connection ends by the client's DISCONNECT.
     async fn expect_last_words(&mut self) {
         for _ in 0..2_000 {
             if self.event_loop.socket(self.id).is_none() {
@@ -30,7 +30,7 @@ impl LoopWithClient {
         assert!(self.event_loop.socket(self.id).is_none(), "the connection is gone");
         let counters = self.event_loop.broker.counters();
         assert_eq!(counters.publish_received, [10, 0, 0]);
-        // CONNECT and SUBSCRIBE, ten PUBLISH, DISCONNECT.
+        // These packets are CONNECT and SUBSCRIBE, ten PUBLISH, and DISCONNECT.
         assert_eq!(counters.packets_received, 13);
     }
 }
@@ -41,7 +41,7 @@ async fn run(test: impl Future<Output = ()>) {
 }
 
 #[tokio::test]
-async fn last_words_are_taken_though_the_rest_of_a_write_fails_first() {
+async fn the_last_packets_of_a_client_count_though_the_rest_of_a_write_fails_first() {
     run(async {
         let mut client = LoopWithClient::new().await;
         client.block().await;
@@ -52,7 +52,7 @@ async fn last_words_are_taken_though_the_rest_of_a_write_fails_first() {
 }
 
 #[tokio::test]
-async fn last_words_are_taken_though_a_write_fails_first() {
+async fn the_last_packets_of_a_client_count_though_a_write_fails_first() {
     run(async {
         let mut client = LoopWithClient::new().await;
         client.leave().await;
@@ -70,7 +70,7 @@ async fn last_words_are_taken_though_a_write_fails_first() {
 /// A bug of the past: packets that clients sent while the gateway was told to stop were lost, and the clients' Wills were
 /// sent.
 #[tokio::test]
-async fn last_words_are_taken_before_the_gateway_stops() {
+async fn the_last_packets_of_clients_count_when_the_gateway_stops() {
     run(async {
         let mut client = LoopWithClient::new().await;
         client.publish(b"p");

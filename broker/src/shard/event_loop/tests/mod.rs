@@ -66,7 +66,7 @@ impl LoopWithClient {
     }
 }
 
-/// The event loop stops reading after so many bytes. If no more are there, it has not asked to be woken for later ones.
+/// In one turn the event loop reads only so many bytes. If no more bytes are there, it has not asked to be woken for later ones.
 #[test]
 fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
     let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
@@ -84,7 +84,7 @@ fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
         event_loop.broker.counters().packets_received
     };
     cycle();
-    // A PUBLISH of exactly so many bytes: its fixed header has four of them.
+    // The PUBLISH has exactly `CHUNK` bytes: four of them are its fixed header.
     let mut publish = vec![b'p'; CHUNK];
     publish[..7].copy_from_slice(&[0x30, 0xfc, 0xff, 0x03, 0, 1, b't']);
     let mut write = |bytes: &[u8]| {
@@ -111,7 +111,7 @@ async fn a_client_that_is_owed_too_many_replies_is_read_again_once_it_has_read_t
     let mut client = LoopWithClient::new().await;
     client.block().await;
     let mut seen = client.woken.count();
-    // The broker owes an answer to each of these messages, and the client does not read.
+    // The broker owes a PUBACK for each of these messages, and the client does not read.
     let publish = |id: u16| [0x32, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
     let packets: Vec<u8> = (1..=MESSAGES).flat_map(publish).collect();
     assert_eq!(client.peer.try_write(&packets).unwrap(), packets.len());

@@ -1,4 +1,4 @@
-//! Every table filled to its limit: the router refuses, changes nothing, and goes on.
+//! Every table is filled to its limit: the router refuses more, changes nothing, and goes on.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn a_subscriber_beyond_the_table_is_refused() {
 }
 
 #[test]
-fn without_any_memory_nothing_matches() {
+fn a_router_without_memory_finds_no_match() {
     let nothing = RouterMemory {
         nodes: Slots::borrowed(&mut []),
         node_buckets: Slots::borrowed(&mut []),

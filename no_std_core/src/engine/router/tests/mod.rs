@@ -1,4 +1,4 @@
-//! The router against naive models, on both kinds of memory.
+//! The router compared with naive models, on both kinds of memory.
 
 mod limits;
 mod model;
@@ -12,23 +12,23 @@ use super::*;
 use crate::mem::Block;
 use crate::topic::{TopicFilter, TopicName};
 
-/// Entries of each table in [`with_router`].
+/// How many entries each table in [`with_router`] has.
 #[derive(Clone, Copy)]
 struct Room {
-    /// The root not counted.
+    /// The root is not counted.
     nodes: usize,
     subscriptions: usize,
     subscribers: usize,
     groups: usize,
-    /// In blocks of 60 bytes.
+    /// The number of blocks of 60 bytes.
     texts: usize,
 }
 
 const PLENTY: Room = Room { nodes: 2_000, subscriptions: 1_000, subscribers: 50, groups: 100, texts: 1_000 };
 
-/// Runs `test` on a router in borrowed memory and, where there is such, on one that owns its memory.
+/// Runs `test` on a router in borrowed memory and, with the feature `alloc`, on a router that owns its memory.
 fn with_router(room: Room, siblings: u32, mut test: impl FnMut(Router<'_>)) {
-    // Buckets of odd numbers, fewer than entries, are as good as any.
+    // The number of buckets is odd and less than that of entries, which must work as well as any number.
     let mut nodes = std::vec![PoolSlot::vacant(Node::EMPTY); room.nodes + 1];
     let mut node_buckets = std::vec![None; room.nodes / 3];
     let mut subscriptions = std::vec![PoolSlot::vacant(Subscription::EMPTY); room.subscriptions];
@@ -89,7 +89,7 @@ fn retained(number: u32) -> Retained {
     Retained(Handle::from_index(number as usize))
 }
 
-/// Everything that takes up memory.
+/// The counts of all entries that take up memory.
 fn counts(router: &Router<'_>) -> [usize; 5] {
     [
         router.node_count(),
@@ -100,7 +100,7 @@ fn counts(router: &Router<'_>) -> [usize; 5] {
     ]
 }
 
-/// All texts of `depth` levels that are made of `parts`.
+/// All texts of `depth` levels, each of which is one of `parts`.
 fn products(parts: &[&str], depth: usize) -> Vec<String> {
     let mut texts = std::vec![String::new()];
     for level in 0..depth {
@@ -140,7 +140,7 @@ fn all_filters_of_plus_and_a_are_matched_in_linear_time() {
 }
 
 #[test]
-fn a_topic_of_65535_slashes_is_a_topic() {
+fn a_topic_of_65535_slashes_is_matched() {
     let slashes = "/".repeat(65_535);
     let pluses = std::format!("{}+", "+/".repeat(32_767));
     let half = "/".repeat(32_767);
@@ -150,7 +150,7 @@ fn a_topic_of_65535_slashes_is_a_topic() {
             subscribe(&mut router, text, 0).unwrap();
         }
         assert_eq!(all_matches(&router, &slashes).len(), 4);
-        // 32,768 levels: `half`, the pluses, and the three with `#`.
+        // The topic has 32,768 levels. It is matched by `half`, the filters with pluses, and the three with `#`.
         assert_eq!(all_matches(&router, &half).len(), 5);
         router.retain(topic(&slashes), retained(1)).unwrap();
         router.retain(topic(&half), retained(2)).unwrap();
@@ -179,13 +179,14 @@ fn a_parent_may_have_any_number_of_children() {
         for child in (0..CHILDREN).step_by(97) {
             assert_eq!(all_matches(&router, &std::format!("a/b/{child}")).len(), 1);
         }
-        // One retained message among them is found without a look at the others.
+        // The one retained message is found without a look at the other children.
         router.retain(topic("a/b/77777"), retained(5)).unwrap();
         let start = std::time::Instant::now();
         for _ in 0..5_000 {
             assert_eq!(all_retained(&router, "a/+/#"), [5]);
         }
-        // It takes a hundredth of this, and would take many times as long if it looked at the others.
+        // The search needs a hundredth of this time. With a look at the other children it would need many times as
+        // long.
         assert!(start.elapsed().as_secs() < 3);
         router.unretain(topic("a/b/77777")).unwrap();
         for child in 0..CHILDREN {

@@ -9,7 +9,7 @@ const STEPS: usize = 2_500;
 const SIBLINGS: u32 = 2;
 const SUBSCRIBERS: u32 = 8;
 
-/// Levels short and long, alike in their beginnings, empty, and with `$`.
+/// Levels that are short and long, have equal beginnings, are empty, or have a `$`.
 const LEVELS: [&str; 9] = [
     "",
     "a",
@@ -53,13 +53,13 @@ fn random_filter(random: &mut Random) -> String {
 
 #[derive(Default)]
 struct Model {
-    /// By whole filter and subscriber: the options and the identifier.
+    /// The options and the identifier of each subscription, by its whole filter and its subscriber.
     subscriptions: BTreeMap<(String, u32), (SubscriptionOptions, u32)>,
     retained: BTreeMap<String, u32>,
 }
 
 impl Model {
-    /// Whether a local subscriber has a filter that is the same but for its ShareName. A group counts as local.
+    /// Whether a Session or a group has the filter `proper`, with or without a ShareName.
     fn has_local(&self, proper: &str) -> bool {
         self.subscriptions.keys().any(|(text, subscriber)| {
             let text = filter(text);
@@ -129,17 +129,17 @@ impl Model {
     }
 }
 
-/// Does one random thing to router and model, and compares what both say of it.
+/// Does one random operation on router and model, and compares their answers.
 fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, step: usize) {
     let subscriber = random.below(SUBSCRIBERS as usize) as u32;
-    // A part of the filters comes again, so that they are replaced and found.
+    // Some filters are used again, so that subscriptions are replaced and found.
     let known = random.below(3) == 0;
     match random.below(20) {
         0..=7 => {
             let text = random_filter(random);
             let again = random.choose(model.subscriptions.keys()).filter(|_| known).cloned();
             let (text, subscriber) = again.unwrap_or((text, subscriber));
-            // Siblings don't join groups.
+            // Other shards don't join groups.
             let subscriber = if filter(&text).share_name().is_some() { subscriber.max(SIBLINGS) } else { subscriber };
             let options = SubscriptionOptions {
                 qos: random.below(3) as u8,
@@ -217,7 +217,7 @@ fn an_interrupted_walk_gives_every_message_that_stays_once() {
             let mut stay: BTreeSet<String> =
                 kept.keys().filter(|name| filter(&text).matches(topic(name))).cloned().collect();
             let mut met = BTreeSet::new();
-            // Resumes the walk at `cursor`, takes one step, and suspends it again.
+            // Each call resumes the walk at `cursor`, takes one step, and suspends the walk again.
             let mut step = |router: &Router<'_>, kept: &BTreeMap<String, u32>, cursor: &mut RetainedCursor| {
                 let mut walk = router.resume_retained(&text, *cursor);
                 let found = walk.step(router);

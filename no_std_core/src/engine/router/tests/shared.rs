@@ -30,14 +30,14 @@ fn keys(number: u32) -> PickKeys {
     PickKeys { random: number, publisher: number, topic: number }
 }
 
-/// Who is picked by round robin and the like, when all are equally loaded.
+/// The member that a strategy picks when all members are equally loaded.
 fn pick(router: &mut Router<'_>, group: Handle<Group>, strategy: ShareStrategy, key: u32) -> u32 {
     let picked = router.pick(group, strategy, keys(key), |_| Some(1)).unwrap();
     router.subscription(picked).subscriber().0
 }
 
 #[test]
-fn round_robin_takes_turns_and_passes_over_who_is_not_available() {
+fn round_robin_takes_turns_and_passes_over_unavailable_members() {
     with_group(4, |mut router, group| {
         let turns: Vec<_> = (0..6).map(|_| pick(&mut router, group, ShareStrategy::RoundRobin, 0)).collect();
         assert_eq!(turns, [0, 1, 2, 3, 0, 1]);
@@ -47,7 +47,7 @@ fn round_robin_takes_turns_and_passes_over_who_is_not_available() {
             router.subscription(picked).subscriber().0
         };
         assert_eq!([next(), next(), next()], [3, 1, 3]);
-        // The turn survives that members go, also the one whose turn it is.
+        // The cursor survives that members leave, even the member at the cursor.
         router.unsubscribe(filter("$share/g/t"), Subscriber(0)).unwrap();
         router.unsubscribe(filter("$share/g/t"), Subscriber(2)).unwrap();
         assert_eq!(pick(&mut router, group, ShareStrategy::RoundRobin, 0), 1);
@@ -56,7 +56,7 @@ fn round_robin_takes_turns_and_passes_over_who_is_not_available() {
 }
 
 #[test]
-fn least_inflight_takes_the_least_and_takes_turns_among_equals() {
+fn least_inflight_picks_the_least_loaded_member_and_takes_turns_among_equals() {
     with_group(4, |mut router, group| {
         let loads = [Some(3), Some(2), None, Some(2)];
         let mut next = |loads: [Option<u32>; 4]| {
@@ -75,7 +75,7 @@ fn least_inflight_takes_the_least_and_takes_turns_among_equals() {
 }
 
 #[test]
-fn sticky_stays_until_its_member_is_not_available() {
+fn sticky_picks_the_same_member_until_it_is_unavailable() {
     with_group(3, |mut router, group| {
         for _ in 0..3 {
             assert_eq!(pick(&mut router, group, ShareStrategy::Sticky, 0), 0);
@@ -90,7 +90,7 @@ fn sticky_stays_until_its_member_is_not_available() {
 }
 
 #[test]
-fn random_and_hashes_share_evenly() {
+fn the_random_and_hash_strategies_share_evenly() {
     for strategy in [ShareStrategy::Random, ShareStrategy::HashPublisher, ShareStrategy::HashTopic] {
         with_group(4, |mut router, group| {
             let mut random = Random::new(12);
@@ -104,7 +104,7 @@ fn random_and_hashes_share_evenly() {
 }
 
 #[test]
-fn a_member_that_goes_moves_only_its_own_share() {
+fn with_hash_strategies_only_the_share_of_a_leaving_member_moves() {
     for strategy in [ShareStrategy::HashPublisher, ShareStrategy::HashTopic] {
         with_group(5, |mut router, group| {
             let before: BTreeMap<_, _> = (0..500).map(|key| (key, pick(&mut router, group, strategy, key))).collect();
@@ -119,7 +119,7 @@ fn a_member_that_goes_moves_only_its_own_share() {
                 }
             }
             assert_eq!(heirs, BTreeSet::from([0, 1, 3, 4]), "all others take a part");
-            // A member that comes back finds its share again, whatever its place in the group is now.
+            // A member that joins again gets the same share, whatever its place in the group is now.
             subscribe(&mut router, "$share/g/t", 2).unwrap();
             assert!(before.iter().all(|(key, member)| pick(&mut router, group, strategy, *key) == *member));
         });
@@ -127,7 +127,7 @@ fn a_member_that_goes_moves_only_its_own_share() {
 }
 
 #[test]
-fn whoever_is_the_only_one_available_is_picked_and_nobody_if_nobody_is() {
+fn the_only_available_member_is_picked_and_none_if_none_is_available() {
     for strategy in STRATEGIES {
         with_group(5, |mut router, group| {
             for only in [3, 0, 4, 4, 1] {
@@ -161,7 +161,7 @@ fn a_group_ends_with_its_last_member() {
 }
 
 #[test]
-fn one_subscriber_may_have_a_filter_shared_and_not_shared() {
+fn a_subscriber_may_have_a_shared_and_a_plain_subscription_to_one_filter() {
     with_router(PLENTY, 0, |mut router| {
         let plain = subscribe(&mut router, "t/#", 1).unwrap();
         let one = subscribe(&mut router, "$share/one/t/#", 1).unwrap();

@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stripping_undoes_composing(prefix in "[a-z0-9/]{0,9}/", topic in "[a-z$/+#]{1,20}") {
+        fn removing_the_prefix_of_a_mount_undoes_adding_it(prefix in "[a-z0-9/]{0,9}/", topic in "[a-z$/+#]{1,20}") {
             let mount = mount(&prefix);
             let whole = mount.compose(&topic, LONGEST).unwrap();
             prop_assert_eq!(mount.strip(&whole), Some(&topic[..]));
