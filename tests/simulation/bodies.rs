@@ -190,7 +190,7 @@ fn a_body_read_for_a_deleted_message_is_not_used_for_another() {
 }
 
 #[test]
-fn a_message_whose_body_differs_from_its_record_is_lost() {
+fn a_message_whose_stored_body_differs_from_its_record_is_dropped_and_counted() {
     let changes: [fn(&mut record::MessageRecord<'_>); 3] =
         [|value| value.order += 1, |value| value.body = &value.body[1..], |value| value.body = &[]];
     for change in changes {

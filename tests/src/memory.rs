@@ -50,7 +50,7 @@ impl Housed {
     }
 }
 
-/// Holds memory that is lent: up to [`PLACES`] values of any type.
+/// Holds memory that is lent: up to `PLACES` values of any type.
 pub struct Shelf([Box<dyn Any>; PLACES]);
 
 /// More than the tables of a [`Memory`].

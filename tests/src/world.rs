@@ -455,7 +455,7 @@ impl World {
     /// Runs all brokers until nothing is left to do.
     ///
     /// # Panics
-    /// If that takes more than [`MAX_BEATS`] rounds.
+    /// If that takes more than `MAX_BEATS` rounds.
     pub fn drive(&mut self) {
         let mut beats = 0;
         let mut beat = || {

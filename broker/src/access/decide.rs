@@ -115,7 +115,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Accepts the client as `principal`, with the same rights as all other clients.
+    /// Accepts the client as `principal`, with the default [`Grant`]: the limits of the configuration, no expiry and no mount prefix.
     pub fn accept(principal: Principal) -> Self {
         Self::Accept { principal, grant: Grant::default(), lasts: None, data: None }
     }

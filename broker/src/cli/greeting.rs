@@ -63,7 +63,7 @@ fn reach(address: SocketAddr) -> String {
     format!("-h {host} -p {}", address.port())
 }
 
-/// `address` as `--listen` accepts it, with the name of its interface.
+/// `address` as `--listen` accepts it. A link-local IPv6 address names its interface: `[fe80::1%eth0]:1883`.
 fn place(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(_) => address.to_string(),

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use goldcrest_core::{AllowAll, Capacity, Limits, Memory, Shard};
 
-    /// A batch with the two forwards to the other shard that the first SUBSCRIBE of a client causes.
+    /// The two forwards to the other shard that the first SUBSCRIBE of a client causes: the filter, and the fence behind it.
     fn batch() -> VecDeque<Forward> {
         let shard = Shard { index: 0, count: 2 };
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);

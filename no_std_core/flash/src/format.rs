@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_is_valid_only_at_its_place() {
+    fn a_trailer_of_a_batch_is_valid_only_for_its_generation_and_offset() {
         let bytes = trailer(3, 400, 0xdead_beef);
         assert_eq!(read_trailer(3, 400, bytes), Some(0xdead_beef));
         assert_eq!(read_trailer(3, 404, bytes), None);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_of_an_area_is_not_read() {
+    fn an_entry_of_an_area_with_a_wrong_checksum_is_refused() {
         let entry = Entry { generation: 8, next: 9, end: 1024 };
         let mut bytes = entry.to_bytes();
         assert_eq!(Entry::from_bytes(bytes), Some(entry));

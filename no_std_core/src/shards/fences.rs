@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_connection_that_waits_for_a_fence_is_found_among_all_that_wait() {
+    fn a_connection_that_waits_is_found_by_the_number_of_its_fence() {
         let shard = Shard { index: 0, count: 2 };
         let (mut links, mut fences) =
             (ShardLinks::new(shard, crate::mem::heap::MemoryAccount::UNBOUNDED), Fences::new(shard));

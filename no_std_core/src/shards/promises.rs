@@ -14,7 +14,7 @@ use crate::topic::TopicFilter;
 /// one packet.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
-    /// Filters that other shards were told for a waiting SUBSCRIBE.
+    /// Filters that other shards were told of before the SUBSCRIBE with them is handled, by the connection's generation.
     filters: BTreeMap<u32, Vec<Box<str>>>,
     /// How often each filter is in `filters`.
     counts: BTreeMap<Box<str>, u32>,

@@ -33,7 +33,7 @@ const TOO_LARGE: Refusal = Refusal::new(
 /// The longest text in a packet, in bytes.
 const LONGEST_TEXT: usize = 65_535;
 
-/// The part of a Response Topic that is hidden from the client.
+/// Where a client's mount prefix stands in a Response Topic: the client does not get these bytes.
 struct Hidden {
     /// The range of the hidden part in the body of the message. It begins behind the length of the text.
     at: Range<usize>,
@@ -229,7 +229,7 @@ impl Engine<'_> {
         hidden.at.end
     }
 
-    /// The part of a message's Response Topic that is hidden from the client.
+    /// Where the client's mount prefix stands in the Response Topic of a message; `None` if the client gets all of that.
     fn hidden_in_properties(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
         let mount = self.mounts.0.get(&handle)?;
         let begin = usize::from(message.topic_len);

@@ -85,8 +85,8 @@ pub(crate) trait Siblings {
     #[inline]
     fn join_elsewhere(&mut self, _session: Handle<Session>, _filter: TopicFilter<'_>, _subscribed: Subscribed) {}
 
-    /// The first `count` filters of an UNSUBSCRIBE may leave groups on other shards. Returns whether the home shards of these groups
-    /// know. If not, the connection is woken when they do.
+    /// Ends what the first `count` filters of an UNSUBSCRIBE name in groups whose home is another shard. Returns whether these shards know: after
+    /// UNSUBACK they must send nothing. If they don't know yet, the connection is woken when they do.
     #[inline]
     fn siblings_let_go(
         &mut self,

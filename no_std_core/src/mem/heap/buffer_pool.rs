@@ -255,7 +255,7 @@ fn list_cost(spares: &Vec<HeapBuffer>) -> usize {
 /// round up anyway. Above there are sixteen steps from each power of two to the next.
 fn class_of(len: usize) -> (usize, usize) {
     let whole = len.saturating_add(BESIDE);
-    // The step is 2^shift. The first 64 classes have a shift of 4, and each further shift has 16 classes.
+    // Up to 1 KiB there are 64 classes in steps of 2^4. Then each doubling has 16 classes: in steps of 2^6 up to 2 KiB, of 2^7 up to 4 KiB …
     let (first, shift) = match whole.saturating_sub(1).checked_ilog2() {
         Some(power @ 10..) => ((power as usize).saturating_mul(16).saturating_sub(112), power.saturating_sub(4)),
         _ => (0, 4),

@@ -79,7 +79,7 @@ fn a_router_without_memory_finds_no_match() {
 }
 
 #[test]
-fn a_buffer_that_is_too_short_gets_no_filter() {
+fn filter_of_gives_none_if_the_buffer_is_too_short() {
     with_router(PLENTY, 0, |mut router| {
         let share = if SHARED { "$share/group/" } else { "" };
         let text = std::format!("{share}a//+/{LONG}/#");

@@ -53,7 +53,7 @@ fn random_filter(random: &mut Random) -> String {
 
 #[derive(Default)]
 struct Model {
-    /// The options and the identifier of each subscription, by its whole filter and its subscriber.
+    /// The options and the Subscription Identifier of each subscription, by its filter (with `$share/NAME/` if it has that) and its subscriber.
     subscriptions: BTreeMap<(String, u32), (SubscriptionOptions, u32)>,
     retained: BTreeMap<String, u32>,
 }
