@@ -227,15 +227,14 @@ impl Engine<'_> {
         self.mark_ready(handle);
     }
 
-    /// A Session is a subscriber: its number is that of its slot, behind the numbers of the siblings.
+    /// A Session is a subscriber: its number is that of its slot.
     pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
-        Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
+        Subscriber(session.index() as u32)
     }
 
-    /// The Session that a subscriber is; `None` for a sibling.
+    /// The Session that a subscriber is.
     #[inline]
-    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
-        let slot = subscriber.0.checked_sub(self.config.shard.siblings())?;
-        Some(Handle::from_index(slot as usize))
+    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Handle<Session> {
+        Handle::from_index(subscriber.0 as usize)
     }
 }

@@ -3,8 +3,8 @@
 //! Each Session lives on one shard, the home of its Client Identifier (`Shard::home_of`). Siblings exchange `Forward`s, in order and without loss. The results
 //! are the same with one shard and with many; the conformance, property and power tests run with both.
 //!
-//! - **Interest.** The first subscriber to a Topic Filter makes the filter known to all siblings, which subscribe the sibling in their own router. Of a filter
-//!   without wildcards they keep 64 bits of its hash instead. A SUBSCRIBE is taken only after all siblings have answered a fence: whoever has seen
+//! - **Interest.** The first subscriber to a Topic Filter makes the filter known to all siblings, which keep about three bytes of its hash, and for filters with
+//!   wildcards their shapes: which levels are wildcards. A message may go to a sibling in vain, and none is missed. A SUBSCRIBE is taken only after all siblings have answered a fence: whoever has seen
 //!   SUBACK gets what is published from then on, and sees every retained message that was acknowledged before, on whichever shard.
 //! - **Messages** go once to each sibling with interest; the body is shared, not copied. Unconfirmed messages are bounded; beyond that bound publishers wait.
 //! - **Answers.** A sibling answers what became of each message of QoS 1 or 2. A PUBACK or PUBREC of MQTT 5.0 waits for the answer where nobody keeps the
@@ -22,11 +22,12 @@
 //!   taken before is left out. Messages that a group gives a member elsewhere, and those that the member gives back, are Transits that name the group.
 //! - **After a restart** siblings tell each other of their restored subscriptions. Until all have answered a fence behind that, a shard takes nothing
 //!   from clients, sets messages of siblings aside and lets no timer come: nobody is told that nobody subscribed.
-//! - **The overflow policy `refuse`** asks siblings for room before the message is taken.
+//! - **The overflow policy `refuse`** asks siblings for room before the message is taken. With a full store siblings are asked whether they have to record the
+//!   message.
 
 mod answers;
-mod exact_filters;
 mod fences;
+mod filters;
 pub(crate) mod forward;
 mod greeting;
 mod groups_elsewhere;

@@ -1,6 +1,6 @@
 //! Without the feature `shards` there are no siblings: the engine's questions are answered by the defaults, and no state stands beside its own.
 
-use crate::config::Config;
+use crate::config::{Config, Shard};
 use crate::engine::Engine;
 use crate::engine::neighbour_state::{Neighbour, Nothing, Shards};
 use crate::engine::siblings::{SiblingRecords, Siblings};
@@ -16,6 +16,12 @@ impl Neighbour for Shards {
     type Asked = Nothing;
     type Filter = Nothing;
     type Withheld = Infallible;
+
+    const FILTER_BYTES: usize = 0;
+
+    fn filter_slots(_shard: Shard, _filters: usize) -> usize {
+        0
+    }
 
     fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher, _bytes: &Bytes<'_>) -> Nothing {
         Nothing

@@ -8,7 +8,7 @@ use crate::engine::neighbour_state::Empty;
 pub(crate) struct Waits {
     /// The packet that comes next waits until the siblings have passed this fence; 0: none.
     pub(super) fence: u64,
-    /// Which of [`Waits::REFUSED`] and [`Waits::CONGESTED`] hold.
+    /// Which of [`Waits::REFUSED`], [`Waits::CONGESTED`] and [`Waits::AGREED`] hold.
     marks: u8,
 }
 
@@ -17,6 +17,8 @@ impl Waits {
     pub(super) const REFUSED: u8 = 1;
     /// It waits until siblings have confirmed more.
     pub(super) const CONGESTED: u8 = 2;
+    /// Siblings were asked whether they have to record the message that waits. It is taken only if none of them has.
+    pub(super) const AGREED: u8 = 4;
 
     /// Sets or takes away a mark; whether it was there.
     #[inline]

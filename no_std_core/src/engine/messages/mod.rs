@@ -74,7 +74,7 @@ impl<'m> Messages<'m> {
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
     #[inline]
-    fn has_room(&mut self, len: usize) -> bool {
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
         if OWNED { self.has_memory(len) } else { self.is_within_limits(1, len) }
     }
 

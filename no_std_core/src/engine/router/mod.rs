@@ -52,7 +52,7 @@ use trie::Trie;
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
 pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
 
-/// Who subscribes: a dense number. The first ones are sibling brokers, all others are local sessions.
+/// Who subscribes: a dense number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscriber(pub u32);
 
@@ -153,14 +153,11 @@ pub struct Router<'m> {
     subscribers: Slots<'m, SubscriberSlot>,
     groups: Pool<'m, Group>,
     group_index: HashIndex<'m, Group>,
-    /// Subscribers below this are sibling brokers.
-    siblings: u32,
 }
 
 impl<'m> Router<'m> {
-    /// A router without subscriptions. The first `siblings` subscribers are sibling brokers: they don't
-    /// count when a filter has its first or its last subscriber.
-    pub fn new(memory: RouterMemory<'m>, hasher: Hasher, siblings: u32) -> Self {
+    /// A router without subscriptions.
+    pub fn new(memory: RouterMemory<'m>, hasher: Hasher) -> Self {
         let mut subscribers = memory.subscribers;
         subscribers.as_mut_slice().fill(SubscriberSlot::EMPTY);
         Self {
@@ -170,19 +167,12 @@ impl<'m> Router<'m> {
             subscribers,
             groups: Pool::new(memory.groups),
             group_index: HashIndex::new(memory.group_buckets),
-            siblings,
         }
     }
 
-    /// Subscriptions of all subscribers, siblings included.
+    /// Subscriptions of all subscribers.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
-    }
-
-    /// Subscriptions of local subscribers.
-    pub fn local_subscription_count(&self) -> usize {
-        let of_siblings = (0..self.siblings).map(|sibling| self.subscription_count_of(Subscriber(sibling)));
-        self.subscriptions.len().saturating_sub(of_siblings.sum())
     }
 
     /// Groups of shared subscriptions.

@@ -141,12 +141,21 @@ pub(crate) trait Siblings {
         false
     }
 
+    /// Whether siblings were asked, and have not refused, since the connection's message can't be recorded. Forgets that.
+    fn take_agreement(&mut self, _handle: Handle<Connection>) -> bool {
+        false
+    }
+
     // ---- its route
 
-    /// Siblings that get every message to this topic, whatever matches in the router; all of them, if it is retained.
+    /// Adds the siblings that may want a message to this topic: all that want it, and seldom others. If it is retained, all.
     #[inline]
-    fn wanted_elsewhere(&self, _topic: TopicName<'_>, _retain: bool) -> <Shards as Neighbour>::OfRoute {
-        Default::default()
+    fn add_wanted_elsewhere(
+        &mut self,
+        _topic: TopicName<'_>,
+        _retain: bool,
+        _wanted: &mut <Shards as Neighbour>::OfRoute,
+    ) {
     }
 
     /// A client's message is about to be retained.
@@ -245,11 +254,11 @@ pub(crate) trait Siblings {
         false
     }
 
-    /// Looks at what [`Siblings::wanted_elsewhere`] needs for these topics.
+    /// Looks at what [`Siblings::add_wanted_elsewhere`] needs for these topics.
     #[inline]
     fn look_ahead_elsewhere(&self, _topics: &[&[u8]]) {}
 
-    /// The most entries of a table that a look-up may have to pass.
+    /// The most filters of siblings that a look-up can't tell apart.
     #[inline]
     fn longest_chain_elsewhere(&self) -> usize {
         0

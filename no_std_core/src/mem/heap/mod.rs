@@ -11,10 +11,6 @@ mod queue_index;
 mod slots;
 
 use super::Slots;
-#[cfg(test)]
-use super::index::HashIndex;
-#[cfg(test)]
-use super::{Chained, Pool};
 
 pub(crate) use alloc::collections::BTreeMap as GrowingMap;
 pub(crate) use alloc::vec::Vec as GrowingList;
@@ -60,21 +56,5 @@ impl<T: Default> Slots<'_, T> {
     /// An empty table that grows up to `limit` entries.
     pub fn owned(limit: usize) -> Self {
         Self::in_owned(OwnedSlots::new(limit))
-    }
-}
-
-#[cfg(test)]
-impl<T: Default> Pool<'_, T> {
-    /// A pool that owns its memory and grows up to `limit` entries.
-    pub(crate) fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
-    }
-}
-
-#[cfg(test)]
-impl<T: Chained<L> + Default, L> HashIndex<'_, T, L> {
-    /// An index that owns its buckets, made for `limit` entries.
-    pub(crate) fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
     }
 }
