@@ -1,7 +1,7 @@
 //! Topic Aliases in both directions (sections 3.3.2.3.4 and 4.7). They last as long as their Network Connection.
 
 use super::Connection;
-use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, links};
+use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, Pool, links};
 
 /// One alias of one connection in one direction.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl<'m> Aliases<'m> {
             if bytes.equals(self.pool[found].topic, topic.as_bytes()) {
                 return true;
             }
-            let Some(new) = stored(bytes, topic) else {
+            let Some(new) = bytes.store_claimed(topic.as_bytes(), Claim::Share) else {
                 return false;
             };
             let old = core::mem::replace(&mut self.pool[found].topic, new);
@@ -123,7 +123,7 @@ impl<'m> Aliases<'m> {
         if !self.pool.has_room(0) {
             return false;
         }
-        let Some(topic) = stored(bytes, topic) else {
+        let Some(topic) = bytes.store_claimed(topic.as_bytes(), Claim::Share) else {
             return false;
         };
         let Some(handle) = self.pool.insert(Alias { topic, ..entry }) else {
@@ -144,15 +144,6 @@ impl<'m> Aliases<'m> {
     fn outgoing_hash(&self, connection: Handle<Connection>, topic: &[u8]) -> u32 {
         self.hasher.combine(connection.index() as u32, self.hasher.hash_bytes(topic))
     }
-}
-
-/// Stores a topic, unless that is more than one may take below a ceiling.
-#[inline(always)]
-fn stored(bytes: &mut Bytes<'_>, topic: &str) -> Option<Blob> {
-    if OWNED && !bytes.has_room(topic.len(), Claim::Share) {
-        return None;
-    }
-    bytes.store(&[topic.as_bytes()])
 }
 
 links!(Linked for Alias: next);

@@ -73,12 +73,6 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
-    #[inline]
-    fn has_room(&mut self, len: usize) -> bool {
-        if OWNED { self.has_memory(len) } else { self.is_within_limits(1, len) }
-    }
-
     /// Whether so many messages, with bodies of `len` bytes together, leave the reserve untouched.
     #[inline]
     fn is_within_limits(&self, messages: usize, len: usize) -> bool {

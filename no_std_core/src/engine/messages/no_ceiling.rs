@@ -8,9 +8,10 @@ use crate::mem::Handle;
 pub(super) struct MessageMemory;
 
 impl Messages<'_> {
-    #[inline(always)]
-    pub(super) fn has_memory(&mut self, _len: usize) -> bool {
-        true
+    /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
+    #[inline]
+    pub(super) fn has_room(&mut self, len: usize) -> bool {
+        self.is_within_limits(1, len)
     }
 
     #[inline(always)]

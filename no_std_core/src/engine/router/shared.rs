@@ -1,10 +1,9 @@
 //! Shared subscriptions: groups, and which member of a group gets a message. Section 4.8.2 of MQTT 5.0.
 
 use super::entries::{ByPlace, Group, Node, Subscription};
-use super::trie::stored;
 use super::{Router, SHARED, Subscriber};
 use crate::config::ShareStrategy;
-use crate::mem::{Handle, Hasher, Linked, Pool, one_more};
+use crate::mem::{Claim, Handle, Hasher, Linked, Pool, one_more};
 use crate::topic::TopicFilter;
 
 impl Group {
@@ -165,7 +164,7 @@ impl Router<'_> {
             return None;
         }
         let hash = self.group_hash(node, name);
-        let name = stored(&mut self.trie.texts, name.as_bytes())?;
+        let name = self.trie.texts.store_claimed(name.as_bytes(), Claim::Ordinary)?;
         let Some(group) = self.groups.insert(Group::new(node, name, hash)) else {
             self.trie.texts.release(name);
             return None;

@@ -3,7 +3,7 @@
 use super::RouterFull;
 use super::entries::{Level, Node, SHORT};
 use super::position::Position;
-use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
+use crate::mem::{Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
 
 /// The tree, without the subscriptions at its nodes.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl<'m> Trie<'m> {
                         copy(place, text);
                         Level::Short(short)
                     }
-                    None => Level::Long(stored(&mut self.texts, text)?),
+                    None => Level::Long(self.texts.store_claimed(text, Claim::Ordinary)?),
                 }
             }
         };
@@ -226,15 +226,6 @@ impl<'m> Trie<'m> {
         }
         Some(node)
     }
-}
-
-/// Stores a level or a ShareName, unless the ceiling refuses it.
-#[inline(always)]
-pub(super) fn stored(texts: &mut Bytes<'_>, text: &[u8]) -> Option<Blob> {
-    if OWNED && !texts.has_room(text.len(), Claim::Ordinary) {
-        return None;
-    }
-    texts.store(&[text])
 }
 
 /// Writes `text` to `out` so that it ends at `end`. Returns where it begins.

@@ -107,8 +107,11 @@ impl Engine<'_> {
     /// Whether there is memory for one more Session and its timer. Sessions that are kept for absent clients leave the last `reserved`
     /// places alone, and the last of the memory.
     pub(crate) fn has_room_for_session(&mut self, is_kept: bool, reserved: usize) -> bool {
-        if !OWNED || self.has_ordinary_room_for_session(reserved) {
-            return OWNED || self.sessions.has_room(reserved);
+        if !OWNED {
+            return self.sessions.has_room(reserved);
+        }
+        if self.has_ordinary_room_for_session(reserved) {
+            return true;
         }
         let sessions = self.sessions.len().saturating_add(1);
         !is_kept

@@ -111,6 +111,15 @@ impl<'m> Bytes<'m> {
         }
     }
 
+    /// Stores `bytes`, unless the ceiling refuses memory for these. Borrowed memory has no ceiling.
+    #[inline(always)]
+    pub(crate) fn store_claimed(&mut self, bytes: &[u8], claim: Claim) -> Option<Blob> {
+        if OWNED && !self.has_room(bytes.len(), claim) {
+            return None;
+        }
+        self.store(&[bytes])
+    }
+
     /// Stores the bytes of all `parts` together. `None`, and nothing is stored, if there is no room.
     pub fn store(&mut self, parts: &[&[u8]]) -> Option<Blob> {
         let len = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len()))?;
