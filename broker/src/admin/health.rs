@@ -111,6 +111,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
+    /// What a gateway serves with these parts below a ceiling of 64 MiB.
+    fn served(mailboxes: Arc<Mailboxes>, store: Option<Arc<StoreHealth>>) -> Served {
+        Served { mailboxes, store, memory: MemoryCeiling::new(64 << 20) }
+    }
+
     fn state(served: Option<Served>) -> AdminState {
         let state = AdminState::new();
         if let Some(served) = served {
@@ -151,11 +156,7 @@ mod tests {
     async fn ready_names_each_fault_of_the_store() {
         let shard = AnsweringShard::start();
         let health = Arc::new(StoreHealth::default());
-        let state = state(Some(Served {
-            mailboxes: shard.1.clone(),
-            store: Some(health.clone()),
-            memory: MemoryCeiling::new(64 << 20),
-        }));
+        let state = state(Some(served(shard.1.clone(), Some(health.clone()))));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
         health.set_full(
             true,
@@ -178,8 +179,9 @@ mod tests {
 
     #[test]
     fn a_gateway_whose_memory_is_short_says_so() {
-        let memory = MemoryCeiling::new(64 << 20);
-        let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(1)), store: None, memory: memory.clone() }));
+        let served = served(Arc::new(Mailboxes::new(1)), None);
+        let memory = served.memory.clone();
+        let state = state(Some(served));
         assert_eq!(notes(&state), [""; 0]);
         memory.take_anyway(MemoryUse::Messages, 40 << 20);
         memory.take_anyway(MemoryUse::Other, 18 << 20);
@@ -189,11 +191,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn live_and_ready_name_each_shard_that_does_not_answer() {
-        let state = state(Some(Served {
-            mailboxes: Arc::new(Mailboxes::new(2)),
-            store: None,
-            memory: MemoryCeiling::new(64 << 20),
-        }));
+        let state = state(Some(served(Arc::new(Mailboxes::new(2)), None)));
         let expected = ["shard 0 does not answer", "shard 1 does not answer"];
         assert_eq!(why_dead(&state).await, expected);
         assert_eq!(why_not_ready(&state).await, expected);
@@ -204,11 +202,7 @@ mod tests {
         let starting = state(None);
         assert!(why_not_ready(&starting).await[0].contains("starting"));
         assert_eq!(why_dead(&starting).await, [""; 0]);
-        let stopping = state(Some(Served {
-            mailboxes: Arc::new(Mailboxes::new(1)),
-            store: None,
-            memory: MemoryCeiling::new(64 << 20),
-        }));
+        let stopping = state(Some(served(Arc::new(Mailboxes::new(1)), None)));
         stopping.is_stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(why_not_ready(&stopping).await, ["it is being stopped"]);
         assert_eq!(why_dead(&stopping).await, [""; 0]);

@@ -2,24 +2,24 @@
 //!
 //! These are estimates on the safe side: what tables take when they have just grown, and what the allocator adds.
 
-use super::{PLACE, Rounded};
+use super::{PLACE, Rounded, bytes_of_tables};
 use crate::config::{Config, MemoryBound, MemoryMax};
 use crate::gateway::other_bytes;
 use crate::net::CONNECTION_BYTES;
-use goldcrest_core::{Entries, EntryBytes, Forward, MemoryCeiling, MemoryUse};
+use goldcrest_core::{Entries, Forward, MemoryCeiling, MemoryUse};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// The topic, Topic Filter or Client Identifier that is reckoned with, in bytes.
+/// The assumed length of each topic, Topic Filter and Client Identifier, in bytes.
 const TEXT: usize = 64;
-/// What an own piece of memory takes besides: a count of its references and the allocator's own.
+/// The bytes that an allocation of its own takes beside its content: reference counts, and the allocator's word.
 const PIECE: usize = 24;
-/// Replies that a client is owed.
+/// The assumed number of replies that a client is owed.
 const OWED: usize = 16;
-/// The message of an example, in bytes.
+/// The length of a message where none is given, in bytes.
 const EXAMPLE: usize = 200;
 
-/// What takes memory, as it is written in `--for`.
+/// A kind of thing that takes memory and can be named in `--for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thing {
     /// Clients that are connected, each with its Session.
@@ -33,14 +33,14 @@ enum Thing {
     Retained(usize),
 }
 
-/// So many of a thing.
+/// A number of things of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Demand {
     count: usize,
     thing: Thing,
 }
 
-/// All that `--for` names. The name hides from clap that this is a list.
+/// The value of `--for`. clap would take a plain `Vec` for an option that may be repeated.
 pub(super) type Demands = Vec<Demand>;
 
 const ALLOWED: &str =
@@ -49,7 +49,7 @@ const ALLOWED: &str =
 /// Reads the value of `--for`.
 ///
 /// # Errors
-/// What is wanted.
+/// The value is wrong: a text that says what is allowed.
 pub(super) fn demands(text: &str) -> Result<Demands, String> {
     let demand = |text: &str| {
         let (count, thing) = text.split_once('-')?;
@@ -80,12 +80,12 @@ impl Setting<'_> {
         !self.config.memory_only
     }
 
-    /// The bytes that each of a thing takes, by use.
+    /// The bytes that one `thing` takes, by use.
     fn each(&self, thing: Thing) -> [usize; MemoryUse::ALL.len()] {
         let mut uses = [0; MemoryUse::ALL.len()];
         let mut add = |purpose: MemoryUse, entries: Entries, beside: usize| {
             let places = if self.has_store() { entries.marks * PLACE } else { 0 };
-            let tables: usize = entries.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum();
+            let tables = bytes_of_tables(&entries);
             // A table that has just grown has an eighth to spare.
             uses[purpose as usize] += tables + tables / 8 + places + beside;
         };
@@ -187,7 +187,7 @@ impl Setting<'_> {
         for (purpose, bytes) in MemoryUse::ALL.into_iter().zip(uses) {
             ceiling.take_anyway(purpose, *bytes);
         }
-        // Each use could have been filled last.
+        // Whichever use grows last, its last claim has to be granted.
         let has_room = |purpose: &MemoryUse| ceiling.available(*purpose) > 0 || uses[*purpose as usize] == 0;
         ceiling.free() > 0 && MemoryUse::ALL.iter().all(has_room)
     }

@@ -208,7 +208,7 @@ fn full_tables(options: &BudgetOptions, config: &Config, shards: u16) -> String 
 fn long_queues(limits: &Limits) -> String {
     // The third mark counts if the message is retained.
     let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };
-    let each = waiting.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum::<usize>() + 2 * PLACE;
+    let each = bytes_of_tables(&waiting) + 2 * PLACE;
     let Some(messages) = limits.longest_queue_in_store() else { return String::new() };
     let all = u64::from(messages) * Limits::LONG_QUEUES as u64;
     format!(
@@ -217,6 +217,11 @@ fn long_queues(limits: &Limits) -> String {
         Rounded(messages as usize * each),
         Rounded(all as usize * each),
     )
+}
+
+/// What these entries take in the tables of a gateway's broker, in bytes.
+fn bytes_of_tables(entries: &Entries) -> usize {
+    entries.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum()
 }
 
 /// A table with the columns name, count, bytes of each and bytes in all.
