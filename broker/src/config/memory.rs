@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The most memory that the gateway takes, whatever clients do.
+/// The ceiling on the memory that clients can make grow, with what the program itself takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryMax {
     /// Half of what the process may have: of the least limit of its cgroups, or where there is none of the machine's memory. At least

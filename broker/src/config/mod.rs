@@ -36,7 +36,7 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses messages that were acknowledged.
     pub memory_only: bool,
-    /// The most memory that the process takes, whatever clients do.
+    /// The ceiling on the memory that clients can make grow, with what the program itself takes.
     pub memory_max: MemoryMax,
     /// How sessions and messages are kept on disk.
     pub store: StoreConfig,

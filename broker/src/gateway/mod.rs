@@ -222,7 +222,7 @@ impl Gateway {
         &self.http_addresses
     }
 
-    /// The most memory that the process takes, in bytes, whatever clients do: what [`Config::memory_max`] is on this machine.
+    /// The ceiling on memory, in bytes: what [`Config::memory_max`] is on this machine.
     pub fn memory_max(&self) -> u64 {
         self.memory.bytes
     }

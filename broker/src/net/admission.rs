@@ -31,18 +31,18 @@ pub(crate) struct Admission {
     without_id: AtomicUsize,
     complaints: Throttle,
     turned_away: Throttle,
-    /// Of the memory of the process.
+    /// The ceiling on memory, from which connections and their bytes are claimed.
     memory: Arc<MemoryCeiling>,
 }
 
-/// What the gateway has in memory for each connection, besides bytes that wait: the socket, what the runtime keeps of it, and the task that waits for its
-/// CONNECT. Measured was less.
+/// The bytes that the gateway claims for each connection, besides bytes that wait: for the socket, the runtime's registration of the socket, and the task
+/// that waits for CONNECT. Fewer were measured.
 pub(crate) const CONNECTION_BYTES: usize = 1024;
 
-/// The right to be one of the open connections, and what its bytes that wait have claimed of the memory of the process, until it is dropped.
+/// The right to be one of the open connections, with the memory that is claimed for the connection and its bytes. Dropping the permit gives both back.
 pub(crate) struct ConnectionPermit {
     admission: Arc<Admission>,
-    /// Claimed for bytes that wait.
+    /// How many bytes are claimed for bytes that wait.
     claimed: usize,
 }
 
@@ -56,12 +56,12 @@ impl Drop for ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// How many bytes are claimed.
+    /// How many bytes are claimed for bytes that wait.
     pub(super) fn claimed(&self) -> usize {
         self.claimed
     }
 
-    /// Claims so many bytes, instead of those that were claimed before, for what is there already. False, and nothing changed, if there is no memory left.
+    /// Changes the claim to `bytes`, for bytes that have arrived. Returns false, and changes nothing, if there is no memory left.
     pub(crate) fn claim(&mut self, bytes: usize) -> bool {
         let memory = &self.admission.memory;
         if bytes > self.claimed {
@@ -75,8 +75,8 @@ impl ConnectionPermit {
         true
     }
 
-    /// Claims so many bytes for a large packet that has begun. False, and nothing changed, if it has to wait. One that `is_first` of those who wait may
-    /// have more.
+    /// Raises the claim to `bytes`, for a large packet that has begun. Returns false, and changes nothing, if the packet has to wait. A packet that
+    /// `is_first` among those that wait may take more.
     pub(crate) fn claim_for_packet(&mut self, bytes: usize, is_first: bool) -> bool {
         let (memory, more) = (&self.admission.memory, bytes.saturating_sub(self.claimed));
         let is_granted = more == 0

@@ -59,8 +59,8 @@ impl<'m, T: Default> Pool<'m, T> {
         self.available() == 0
     }
 
-    /// Whether there is a place for one more entry beside `reserved` ones, or for an eighth more than there are if that is less, which
-    /// then stays so until one is taken. Memory of our own grows for that now, if it may.
+    /// Whether one more entry has a place while `reserved` places, or an eighth of all places if that is less, stay free. Owned memory grows for
+    /// that now, if the ceiling allows it. The place stays free until an entry is inserted.
     #[inline]
     pub(crate) fn has_room(&mut self, reserved: usize) -> bool {
         if !OWNED {
@@ -79,7 +79,7 @@ impl<'m, T: Default> Pool<'m, T> {
         self.available() > reserved && self.reserve(wanted, Claim::Ordinary)
     }
 
-    /// Whether there is memory for `len` entries in all, which then stays so. Memory of our own grows for that now, if it may.
+    /// Whether there is memory for `len` entries in all. Owned memory grows for that now, if the ceiling allows it.
     pub(crate) fn reserve(&mut self, len: usize, claim: Claim) -> bool {
         len <= self.limit() && self.slots.reserve(len, claim)
     }
@@ -89,12 +89,12 @@ impl<'m, T: Default> Pool<'m, T> {
         self.slots.places()
     }
 
-    /// How many bytes may still be claimed of what the pool's memory is claimed for.
+    /// How many more bytes may be claimed for the use that the pool's memory is claimed for.
     pub(crate) fn available_bytes(&self) -> usize {
         self.slots.available_bytes()
     }
 
-    /// Whether a client that would hold so many bytes of what the pool's memory is claimed for has no more than its share.
+    /// Whether a client may hold `holds` bytes of the use that the pool's memory is claimed for, by its share.
     pub(crate) fn is_in_share(&self, holds: usize) -> bool {
         self.slots.is_in_share(holds)
     }

@@ -1,4 +1,4 @@
-//! What the bytes that wait in a socket claim of the memory of the process.
+//! Claims of memory for the bytes that wait in a socket.
 
 use super::{CHUNK, LONG_PACKET, Reading, SHORT_REST, Socket};
 use goldcrest_core::Instant;
@@ -7,22 +7,22 @@ use goldcrest_core::codec::packet_len;
 /// Whether there is memory for what a socket holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
-    /// There is.
+    /// There is memory.
     Granted,
-    /// The packet that has begun has to wait.
+    /// There is memory for the bytes that have arrived, but not for the rest of their packet, which has to wait.
     Waits,
-    /// There is no memory for the bytes that are there already.
+    /// There is no memory even for the bytes that have arrived.
     Refused,
 }
 
 impl Socket {
-    /// Claims memory for the bytes that wait, after some came or went; `consumed` were consumed. Where a good part of a large packet has come, memory
-    /// for all of it is claimed, so that packets that have begun don't wait for each other.
+    /// Claims memory for the bytes that wait, after bytes arrived or left; the core has consumed `consumed` bytes. Once a good part of a large packet
+    /// has arrived, memory for the whole packet is claimed, so that unfinished packets don't wait for each other.
     pub(crate) fn claim_memory(&mut self, now: Instant, consumed: usize) -> Holding {
         self.claim_memory_as(now, consumed, false)
     }
 
-    /// The same for the one that `is_first` of those who wait for memory.
+    /// The same. If the socket `is_first` among those that wait for memory, its packet may take more.
     pub(crate) fn claim_memory_as(&mut self, now: Instant, consumed: usize, is_first: bool) -> Holding {
         if self.unread.is_empty() && self.unsent.is_empty() && self.permit.claimed() == 0 {
             self.begun = None;
@@ -48,7 +48,7 @@ impl Socket {
             is_refused = self.permit.claimed() < whole && !self.permit.claim_for_packet(whole, is_first);
             self.promised = if is_refused { 0 } else { len };
         }
-        // What is there already counts in any case.
+        // Bytes that have arrived are claimed in any case.
         let wanted = holds.max(self.promised) + unsent;
         match wanted == self.permit.claimed() || self.permit.claim(wanted) {
             true if is_refused => Holding::Waits,
@@ -57,25 +57,26 @@ impl Socket {
         }
     }
 
-    /// Since when it has held bytes of an unfinished packet of which no good part has come; unless the core lets it wait.
+    /// Since when the socket has held bytes of an unfinished packet and received less than [`SHORT_REST`] more. `None` if there is no such packet, or if
+    /// the core lets the connection wait.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         let (since, _) = self.begun.filter(|_| self.reading == Reading::Open)?;
         Some(since)
     }
 
-    /// The bytes of memory that it has claimed.
+    /// How many bytes of memory the socket has claimed.
     pub(crate) fn claimed(&self) -> usize {
         self.permit.claimed()
     }
 
-    /// Throws away what was read: nothing more is taken from the peer.
+    /// Discards the unread bytes, of a connection from which nothing more is read.
     pub(crate) fn forget_unread(&mut self) {
         self.unread.clear();
         (self.promised, self.begun, self.waits_for_memory) = (0, None, false);
         let _ = self.permit.claim(self.unsent.capacity());
     }
 
-    /// How many bytes are to be taken from the core for one write.
+    /// The most bytes that the core may give for one write.
     pub(crate) fn most_to_write(&self) -> usize {
         self.permit.most_at_once(CHUNK)
     }

@@ -1,8 +1,8 @@
-//! Memory for packets that have begun and are not complete, and for what clients do not read.
+//! Memory for unfinished packets, and for bytes that clients do not read.
 //!
-//! A large packet whose memory is refused waits: nothing is read from its client until there is room. Those who wait come in their order. Memory that is
-//! held for a packet of which nothing more comes, while others wait or memory is short, is taken back: the connection is closed with 0x97 Quota
-//! exceeded, the one that has stalled for longest first. Clients whose packets are small never wait.
+//! A large packet waits while the ceiling refuses memory for it: the event loop reads nothing from the client until there is memory. Packets get
+//! memory in the order in which they began to wait. While packets wait, or memory is short, connections that hold memory for a packet and send
+//! nothing more of it are closed with 0x97 Quota exceeded, first the one that has sent nothing for longest. A small packet never waits.
 
 use super::EventLoop;
 use crate::net::{Holding, Reading};
@@ -11,27 +11,27 @@ use goldcrest_core::{ConnectionId, Instant, MemoryCeiling, MemoryUse};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How often those who wait are looked at.
+/// How often the event loop looks for memory for the packets that wait, in milliseconds.
 const LOOK_MS: u64 = 100;
-/// Who holds memory for a packet, and sends less than 16 KiB of it in so long, is closed while others wait.
+/// While packets wait, a connection is closed that holds memory for a packet and has sent less than 16 KiB of it in this time.
 const PATIENCE_MS: u64 = 5_000;
-/// The same where many wait, or memory is short.
+/// The same time if [`MANY`] packets wait, or if memory is short.
 const LITTLE_PATIENCE_MS: u64 = 1_000;
-/// So many are many.
+/// If more packets than this wait, the patience is [`LITTLE_PATIENCE_MS`].
 const MANY: usize = 8;
-/// Nobody waits for longer.
+/// A connection whose packet has waited for this long is closed.
 const LONGEST_WAIT_MS: u64 = 60_000;
-/// Memory is short where one part in so many of it can't be claimed for bytes of clients.
+/// Memory is short if less than this part of the ceiling can be claimed for bytes of clients: one in 32.
 const SHORT: usize = 32;
-/// What is taken back at once is one part in so many.
+/// Connections are closed until they have given back this part of the ceiling: one in 8.
 const TAKEN_BACK: usize = 8;
 
-/// Who waits for memory, and where it comes from.
+/// The connections whose packets wait for memory, and the ceiling that the memory is claimed from.
 pub(super) struct MemoryWaits {
     pub(super) ceiling: Arc<MemoryCeiling>,
-    /// In the order in which they came, each with since when.
+    /// The connections in the order in which they began to wait, and when each began.
     waiting: VecDeque<(ConnectionId, Instant)>,
-    /// When they are looked at.
+    /// When the event loop looks for memory again.
     pub(super) due: Instant,
 }
 
@@ -54,12 +54,12 @@ impl MemoryWaits {
 }
 
 impl EventLoop {
-    /// Has the memory of sockets claimed from `ceiling`.
+    /// From now on the memory of sockets is claimed from `ceiling`.
     pub(crate) fn claim_from(&mut self, ceiling: &Arc<MemoryCeiling>) {
         self.memory_waits.ceiling = ceiling.clone();
     }
 
-    /// Claims memory for the bytes that wait in a socket, after `consumed` were consumed. Whether it may be read on.
+    /// Claims memory for the bytes that wait in a socket, after the core has consumed `consumed` bytes. Returns whether the socket may read on.
     pub(super) fn claim_memory(&mut self, now: Instant, id: ConnectionId, consumed: usize) -> bool {
         let Some(socket) = self.socket(id) else { return false };
         if socket.waits_for_memory {
@@ -87,7 +87,7 @@ impl EventLoop {
         }
     }
 
-    /// Closes a connection for whose bytes there is no memory.
+    /// Closes a connection because there is no memory for its bytes.
     pub(super) fn refuse_for_memory(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
         socket.forget_unread();
@@ -99,7 +99,7 @@ impl EventLoop {
         self.broker.disconnect_connection(now, id, ReasonCode::QuotaExceeded, why);
     }
 
-    /// Lets those go on who wait for memory, as far as there is some, and takes memory back from those who hold it for nothing.
+    /// Gives memory to packets that wait, as far as there is some, and closes connections that hold memory and send nothing.
     pub(super) fn look_for_memory(&mut self, now: Instant) {
         if self.memory_waits.due > now {
             return;
@@ -119,7 +119,7 @@ impl EventLoop {
     fn let_waiting_go_on(&mut self, now: Instant) {
         while let Some((id, since)) = self.memory_waits.waiting.pop_front() {
             let Some(socket) = self.socket(id).filter(|socket| socket.waits_for_memory) else { continue };
-            // As if it had come now, since it was kept from going on.
+            // The time in which the connection could not send counts as no stall, so one byte counts as consumed.
             match socket.claim_memory_as(now, 1, true) {
                 Holding::Granted => {
                     socket.waits_for_memory = false;
@@ -133,7 +133,8 @@ impl EventLoop {
         }
     }
 
-    /// Closes those whose packets have stalled for so long, the oldest first, until a good part of the memory is free. Whether there were any.
+    /// Closes connections that have sent nothing of an unfinished packet for `patience` milliseconds, the longest stall first, until they have given
+    /// back one part in [`TAKEN_BACK`] of the ceiling. Returns whether there was such a connection.
     fn take_back(&mut self, now: Instant, patience: u64) -> bool {
         let stalled = |socket: &crate::net::Socket| {
             let since = socket.stalled_since().filter(|_| !socket.waits_for_memory)?;
@@ -151,7 +152,7 @@ impl EventLoop {
             }
         }
         if !is_any && self.memory_waits.is_short() {
-            // Even the beginnings of those who wait are too much.
+            // No packet has stalled, and the parts of packets that wait take too much memory: the first of them is given up.
             let oldest = self.memory_waits.waiting.front().filter(|(_, since)| now.millis_since(*since) >= PATIENCE_MS);
             if let Some(&(id, _)) = oldest {
                 self.memory_waits.waiting.pop_front();
@@ -182,7 +183,7 @@ mod tests {
         (id, peer)
     }
 
-    /// Turns until `is_done`, for some seconds at most.
+    /// Runs turns of the event loop until `is_done`, for some seconds at most.
     async fn turn(event_loop: &mut EventLoop, mut is_done: impl FnMut(&mut EventLoop) -> bool) {
         let waker = Waker::from(Arc::new(WakeCounter::default()));
         for _ in 0..5_000 {
@@ -212,7 +213,7 @@ mod tests {
         let (large, large_peer) = connect(&mut event_loop, &admission, b'a').await;
         let (_, small_peer) = connect(&mut event_loop, &admission, b'b').await;
         ceiling.take_anyway(MemoryUse::Other, 14 << 20);
-        // A PUBLISH of 200,000 bytes, of which the first half comes.
+        // The first half of a PUBLISH of 200,000 bytes.
         let half = [b"\x30\xc3\x9a\x0c\0\x01x", &[7; 100_000][..]].concat();
         let mut sent = 0;
         turn(&mut event_loop, |event_loop| {
@@ -236,7 +237,7 @@ mod tests {
         })
         .await;
         assert!(ceiling.taken(MemoryUse::Receiving) >= 200_000);
-        // Memory is short again, and the other half does not come: it is closed for that.
+        // Memory is short again, and the second half of the PUBLISH does not come: the connection is closed.
         ceiling.take_anyway(MemoryUse::Other, 14 << 20);
         event_loop.memory_waits.due = Instant::from_millis(0);
         turn(&mut event_loop, |event_loop| event_loop.socket(large).is_none()).await;
