@@ -4,7 +4,7 @@
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
 use goldcrest::{Access, Config, Gateway, Listener, ReloadError, StartError};
-use goldcrest_core::codec::{Ack, Auth, Connect, Packet, Properties, Property, QoS, ReasonCode, Will};
+use goldcrest_core::codec::{Ack, Auth, Connect, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Will};
 use goldcrest_core::{Grant, Mount, Principal};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -216,7 +216,9 @@ fn a_gateway_with_a_store_accepts_another_configuration_while_it_runs() {
         let gateway = Gateway::start(&config).unwrap();
         let (mut reader, _) = connect_lasting(&gateway);
         reader.subscribe("t", QoS::AtLeastOnce);
-        drop(reader);
+        // The broker has closed the connection, so no message is in flight: messages in flight would not count as queued.
+        reader.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+        reader.expect_end();
         let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
         let mut publish = |payload: u8| {
             let payload = [payload];
