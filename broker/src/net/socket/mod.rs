@@ -127,37 +127,40 @@ impl Socket {
         self.waker.wake_by_ref();
     }
 
-    /// Reads once, if `asking` says that there are bytes. `buffer` is [`READ_BUFFER`] bytes long. Bytes that are unread already must be the beginning
-    /// of one packet.
+    /// Reads once, if `asking` says that there are bytes: at most `share` bytes, or one packet that is longer. `buffer` is [`READ_BUFFER`] bytes
+    /// long. Bytes that are unread already must be the beginning of one packet.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         asking: Asking,
+        share: usize,
         buffer: &mut [u8],
     ) -> Poll<io::Result<ReadOutcome>> {
         if self.is_broken {
             // Bytes that have arrived can still be read; no more will come.
-            return match self.poll_read_from(cx, Asking::System, buffer) {
+            return match self.poll_read_from(cx, Asking::System, share, buffer) {
                 Poll::Ready(Ok(arrived)) => Poll::Ready(Ok(arrived)),
                 Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(ReadOutcome::End)),
             };
         }
-        self.poll_read_from(cx, asking, buffer)
+        self.poll_read_from(cx, asking, share, buffer)
     }
 
     fn poll_read_from(
         &mut self,
         cx: &mut Context<'_>,
         asking: Asking,
+        share: usize,
         buffer: &mut [u8],
     ) -> Poll<io::Result<ReadOutcome>> {
         if self.unread.as_slice().len() > SHORT_REST {
             return self.poll_read_on(cx, asking);
         }
         let rest = self.unread.as_slice();
+        let most = self.permit.most_at_once(CHUNK);
         let goal = match self.packet_len as usize {
-            ..LONG_PACKET => rest.len() + self.permit.most_at_once(CHUNK),
-            len @ ..=READ_BUFFER if self.permit.most_at_once(CHUNK) == CHUNK => READ_BUFFER / len * len,
+            len @ ..LONG_PACKET => rest.len() + most.min(share.max(len)),
+            len @ ..=READ_BUFFER if most.min(share) == CHUNK => READ_BUFFER / len * len,
             LONG_PACKET..=READ_BUFFER => rest.len() + SHORT_REST,
             // The rest of the packet is so long that it is read in place.
             _ => LONG_PACKET,
@@ -429,7 +432,7 @@ mod tests {
                 taken
             };
             loop {
-                match poll_fn(|cx| socket.poll_read(cx, Asking::Runtime, &mut buffer)).await.unwrap() {
+                match poll_fn(|cx| socket.poll_read(cx, Asking::Runtime, CHUNK, &mut buffer)).await.unwrap() {
                     ReadOutcome::InBuffer(len) => {
                         let taken = take(&buffer[..len], &mut come);
                         socket.keep_unread(&buffer[taken..len]);

@@ -18,7 +18,7 @@ mod receive;
 mod timers;
 mod transmit;
 
-use self::fair_share::MOST_IN_TURN;
+use self::fair_share::{MOST_IN_TURN, read_share};
 use self::memory::MemoryWaits;
 use self::timers::Timers;
 use super::clock::Clock;
@@ -186,6 +186,7 @@ impl EventLoop {
     /// `ready` for the next turn.
     pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
         self.ready_queue.collect(ready);
+        let share = read_share(ready.len());
         let mut looked_after = 0;
         while let Some(&id) = ready.get(looked_after)
             && self.done_in_turn() < MOST_IN_TURN
@@ -193,13 +194,13 @@ impl EventLoop {
             looked_after += 1;
             if let Some(socket) = self.socket(id) {
                 let waker = socket.waker();
-                self.poll_socket(&mut Context::from_waker(&waker), id);
+                self.poll_socket(&mut Context::from_waker(&waker), id, share);
             }
         }
         ready.drain(..looked_after);
     }
 
-    fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
+    fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId, share: usize) {
         let Some(socket) = self.socket(id) else { return };
         if socket.is_blocked() {
             match socket.poll_unblock(cx) {
@@ -212,7 +213,7 @@ impl EventLoop {
                 Poll::Pending => {}
             }
         }
-        self.poll_receive(cx, id, Asking::Runtime);
+        self.poll_receive(cx, id, Asking::Runtime, share);
     }
 
     /// Handles the contents of the mailbox: forwards of other shards, answers of the store, and calls. The rest stays in `handovers`,

@@ -7,11 +7,10 @@ use goldcrest_core::{Broker, ConnectionId, Instant, Next};
 use std::task::{Context, Poll};
 
 impl EventLoop {
-    /// Reads the bytes that have arrived on a socket and offers them to the core. After [`CHUNK`] bytes in one turn other sockets come
-    /// first.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
+    /// Reads the bytes that have arrived on a socket and offers them to the core. After `share` bytes other sockets come first.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking, share: usize) {
         let mut taken = 0;
-        while taken < CHUNK {
+        while taken < share {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             match socket.reading {
@@ -20,7 +19,7 @@ impl EventLoop {
                 Reading::Closed if socket.is_broken() => return self.lose(id),
                 Reading::Waiting | Reading::Closed => return,
             }
-            let arrived = match socket.poll_read(cx, asking, read_buffer) {
+            let arrived = match socket.poll_read(cx, asking, share, read_buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => return self.lose(id),
                 Poll::Ready(Ok(arrived)) => arrived,
@@ -58,7 +57,7 @@ impl EventLoop {
         for place in 0..self.sockets.len() {
             let Some(socket) = &self.sockets[place] else { continue };
             let (id, waker) = (socket.id, socket.waker());
-            self.poll_receive(&mut Context::from_waker(&waker), id, Asking::System);
+            self.poll_receive(&mut Context::from_waker(&waker), id, Asking::System, CHUNK);
         }
     }
 

@@ -103,6 +103,48 @@ fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
     assert_eq!(cycle(), before + 1);
 }
 
+/// A bug of the past: 64 KiB were read from each client that had sent so much before the next client had its turn. Beside 500 such clients
+/// an honest client waited for a third of a second.
+#[test]
+fn the_more_clients_have_sent_much_the_less_is_read_from_each_before_the_next_one_has_its_turn() {
+    const CLIENTS: usize = 512;
+    const EACH: usize = 16;
+    let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+    let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+    let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
+    let admission = Arc::new(Admission::new(CLIENTS, 1, Duration::from_secs(1), 1024));
+    let waker = Waker::from(Arc::new(WakeCounter::default()));
+    let mut ready = Vec::new();
+    let mut turn = |event_loop: &mut EventLoop| {
+        event_loop.begin_turn(&waker);
+        event_loop.poll_sockets(&mut ready);
+        event_loop.flush(usize::MAX);
+        event_loop.broker.counters().publish_received[0] as usize
+    };
+    // A PUBLISH of 1 KiB: three of its bytes are the fixed header.
+    let mut publish = [b'p'; 1024];
+    publish[..6].copy_from_slice(&[0x30, 0xfd, 0x07, 0, 1, b't']);
+    let mut peers: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let (stream, peer) = memory_pair();
+            let connect = [b"\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04", format!("{number:04}").as_bytes()].concat();
+            let transport = Transport::Memory(Box::new(stream));
+            event_loop.open_connection(transport, &connect, admission.permit().unwrap()).unwrap();
+            peer
+        })
+        .collect();
+    assert_eq!(turn(&mut event_loop), 0);
+    for peer in &mut peers {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(
+            matches!(Pin::new(peer).poll_write(&mut cx, &publish.repeat(EACH)), Poll::Ready(Ok(written)) if written == EACH * 1024)
+        );
+    }
+    // With 512 clients that are ready, 4 KiB are read from each.
+    assert_eq!(turn(&mut event_loop), CLIENTS * 4);
+    while turn(&mut event_loop) < CLIENTS * EACH {}
+}
+
 /// A bug of the past: the core named the client as ready while the rest of an earlier write was sent, after the event loop had asked for
 /// ready clients in that turn. So the client was never read again.
 #[tokio::test]
