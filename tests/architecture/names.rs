@@ -16,11 +16,12 @@ pub(crate) struct Names {
 #[derive(Default)]
 struct Scope {
     parent: Option<usize>,
-    children: BTreeMap<String, usize>,
+    /// The modules inside. Several have one name where conditions choose between their files.
+    children: BTreeMap<String, Vec<usize>>,
     /// The names of types, functions, traits and constants.
     defined: Vec<String>,
-    /// The paths that `use` brings in, by the name under which each is known.
-    imported: BTreeMap<String, Vec<String>>,
+    /// The paths that `use` brings in, by the name under which each is known. Several have one name where conditions choose between them.
+    imported: BTreeMap<String, Vec<Vec<String>>>,
     /// The modules from which `use` brings in all names.
     globs: Vec<Vec<String>>,
 }
@@ -35,73 +36,81 @@ impl Names {
             modules.push(scope);
             if let Some(parent) = module.parent {
                 let name = module.path.last().expect("only the root has no name");
-                modules[parent].children.insert(name.clone(), index);
+                modules[parent].children.entry(name.clone()).or_default().push(index);
             }
         }
         Self { modules }
     }
 
     /// The modules that `path`, which stands in the module `from`, goes through. The last one declares the item that the path names.
-    /// Empty for a path into another crate, and for a name of the module itself.
+    /// Where conditions choose between files or between imports the path goes through all of them. Empty for a path into another crate, and
+    /// for a name of the module itself.
     pub(crate) fn modules_on(&self, from: usize, path: &[String]) -> Vec<usize> {
         let mut through = Vec::new();
         self.walk(from, path, 0, &mut through);
         through
     }
 
-    /// Follows `path`. Returns the module at its end, if the path names a module.
-    fn walk(&self, from: usize, path: &[String], depth: usize, through: &mut Vec<usize>) -> Option<usize> {
-        let mut at = from;
+    /// Follows `path`. Returns the modules that the path names, if it names a module.
+    fn walk(&self, from: usize, path: &[String], depth: usize, through: &mut Vec<usize>) -> Vec<usize> {
+        let mut here = vec![from];
         for (position, name) in path.iter().enumerate() {
-            at = match name.as_str() {
-                "crate" if position == 0 => 0,
-                "self" => at,
-                "super" => self.modules[at].parent?,
-                _ => self.step(at, name, depth, through)?,
-            };
-            // Following an alias has added the module at its end already.
-            if through.last() != Some(&at) {
-                through.push(at);
+            let mut next = Vec::new();
+            for at in here {
+                match name.as_str() {
+                    "crate" if position == 0 => next.push(0),
+                    "self" => next.push(at),
+                    "super" => next.extend(self.modules[at].parent),
+                    _ => next.extend(self.step(at, name, depth, through)),
+                }
             }
+            // Following an alias has added the modules at its end already.
+            next.iter().for_each(|module| add_once(through, *module));
+            here = next;
         }
-        Some(at)
+        here
     }
 
-    /// The module that `name` means in the module `at`.
-    fn step(&self, at: usize, name: &str, depth: usize, through: &mut Vec<usize>) -> Option<usize> {
+    /// The modules that `name` means in the module `at`.
+    fn step(&self, at: usize, name: &str, depth: usize, through: &mut Vec<usize>) -> Vec<usize> {
         let scope = &self.modules[at];
-        if let Some(child) = scope.children.get(name) {
-            return Some(*child);
+        if let Some(children) = scope.children.get(name) {
+            return children.clone();
         }
         if scope.defined.iter().any(|defined| defined == name) || depth == DEEPEST {
-            return None;
+            return Vec::new();
         }
-        if let Some(path) = scope.imported.get(name) {
-            return self.walk(at, path, depth + 1, through);
+        if let Some(paths) = scope.imported.get(name) {
+            return paths.iter().flat_map(|path| self.walk(at, path, depth + 1, through)).collect();
         }
         for glob in &scope.globs {
             let mut tried = Vec::new();
-            if let Some(module) = self.walk(at, glob, depth + 1, &mut tried)
-                && module != at
-                && self.has(module, name, depth + 1)
-            {
-                through.append(&mut tried);
-                return self.step(module, name, depth + 1, through);
+            let mut modules = self.walk(at, glob, depth + 1, &mut tried);
+            modules.retain(|module| *module != at && self.has(*module, name, depth + 1));
+            if !modules.is_empty() {
+                tried.into_iter().for_each(|module| add_once(through, module));
+                return modules.iter().flat_map(|module| self.step(*module, name, depth + 1, through)).collect();
             }
         }
-        None
+        Vec::new()
     }
 
     fn has(&self, module: usize, name: &str, depth: usize) -> bool {
         let scope = &self.modules[module];
         let by_glob = |glob: &Vec<String>| {
             let found = self.walk(module, glob, depth + 1, &mut Vec::new());
-            found.is_some_and(|found| found != module && self.has(found, name, depth + 1))
+            found.into_iter().any(|found| found != module && self.has(found, name, depth + 1))
         };
         scope.children.contains_key(name)
             || scope.imported.contains_key(name)
             || scope.defined.iter().any(|defined| defined == name)
             || depth < DEEPEST && scope.globs.iter().any(by_glob)
+    }
+}
+
+fn add_once(modules: &mut Vec<usize>, module: usize) {
+    if !modules.contains(&module) {
+        modules.push(module);
     }
 }
 
@@ -121,7 +130,7 @@ impl Scope {
                     match import.name.as_str() {
                         "*" => self.globs.push(import.path),
                         _ => {
-                            self.imported.insert(import.name, import.path);
+                            self.imported.entry(import.name).or_default().push(import.path);
                         }
                     }
                 }
@@ -200,6 +209,24 @@ mod tests {
         ]);
         assert_eq!(found(&source, "high", "inner::f"), ["", "low", "low::inner"]);
         assert_eq!(found(&source, "high", "f"), ["", "low", "low::inner"]);
+    }
+
+    /// An alias under one condition hid the import that the alias of the same name under the opposite condition is.
+    #[test]
+    fn a_name_that_conditions_choose_leads_to_all_its_modules() {
+        let alias = "#[cfg(unix)] use one as kept; #[cfg(not(unix))] use two as kept;";
+        let source = Crate::of(&[
+            ("lib.rs", &format!("mod one; mod two; mod high; {alias}")),
+            ("one.rs", "pub struct Thing;"),
+            ("two.rs", "pub struct Thing;"),
+            ("high.rs", "#[cfg_attr(not(unix), path = \"none.rs\")] mod chosen;"),
+            ("high/chosen.rs", "mod inner; pub use inner::Thing;"),
+            ("high/chosen/inner.rs", "pub struct Thing;"),
+            ("none.rs", "pub struct Thing;"),
+        ]);
+        assert_eq!(found(&source, "high", "crate::kept::Thing"), ["", "one", "two"]);
+        let expected = ["high::chosen", "high::chosen", "high::chosen::inner"];
+        assert_eq!(found(&source, "high", "chosen::Thing"), expected);
     }
 
     #[test]

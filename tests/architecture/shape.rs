@@ -1,6 +1,6 @@
 //! Finds long files and long functions, conditions on features, and names that stand for several types.
 
-use crate::source::{Crate, attributes_of, conditions_of, is_test_only};
+use crate::source::{Crate, attributes_of, conditions_of, denied, is_test_only};
 use proc_macro2::TokenStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -145,7 +145,7 @@ fn has_feature(condition: &TokenStream) -> bool {
 /// The names that stand for a type or a trait in several modules, with these modules. Two definitions under opposite conditions, `x` and
 /// `not(x)`, count as one, and so do two definitions in one module, which can only be alternatives.
 pub(crate) fn names_defined_twice(source: &Crate) -> BTreeSet<String> {
-    let mut found = BTreeMap::<String, BTreeMap<String, Vec<String>>>::new();
+    let mut found = BTreeMap::<String, Vec<(String, Vec<String>)>>::new();
     for module in source.modules.iter().filter(|module| !module.is_test) {
         for item in module.items.iter().filter(|item| !is_test_only(attributes_of(item))) {
             let name = match item {
@@ -157,25 +157,26 @@ pub(crate) fn names_defined_twice(source: &Crate) -> BTreeSet<String> {
                 _ => continue,
             };
             let conditions = [&module.conditions[..], &conditions_of(attributes_of(item))[..]].concat();
-            found.entry(name.to_string()).or_default().insert(module.path.join("::"), conditions);
+            found.entry(name.to_string()).or_default().push((module.path.join("::"), conditions));
         }
     }
     let mut twice = BTreeSet::new();
     for (name, modules) in found {
-        let at_once = |(one, conditions): &(&String, &Vec<String>)| {
-            modules.iter().any(|(other, others)| other != *one && !are_opposites(conditions, others))
+        let at_once = |(one, conditions): &&(String, Vec<String>)| {
+            modules.iter().any(|(other, others)| other != one && !are_opposites(conditions, others))
         };
-        let modules: Vec<_> = modules.iter().filter(at_once).map(|(module, _)| module.as_str()).collect();
+        let modules: BTreeSet<_> = modules.iter().filter(at_once).map(|(module, _)| module.as_str()).collect();
         if !modules.is_empty() {
-            twice.insert(format!("{name} in {}", modules.join(", ")));
+            twice.insert(format!("{name} in {}", Vec::from_iter(modules).join(", ")));
         }
     }
     twice
 }
 
 fn are_opposites(some: &[String], others: &[String]) -> bool {
-    let denied = |condition: &String, by: &[String]| by.contains(&format!("not ({condition})"));
-    some.iter().any(|condition| denied(condition, others)) || others.iter().any(|condition| denied(condition, some))
+    let is_denied = |condition: &String, by: &[String]| by.contains(&denied(condition));
+    some.iter().any(|condition| is_denied(condition, others))
+        || others.iter().any(|condition| is_denied(condition, some))
 }
 
 #[cfg(test)]
@@ -230,5 +231,20 @@ mod tests {
                #[cfg(feature = "a")] mod c { mod d { struct Three; } } #[cfg(not(feature = "a"))] mod e { struct Three; }"#,
         )]);
         assert_eq!(names_defined_twice(&source), ["One in a, b".to_owned()].into());
+    }
+
+    #[test]
+    fn files_that_a_condition_chooses_between_may_define_the_same_name_also_in_modules_inside() {
+        let files = |stand_in| {
+            Crate::of(&[
+                ("lib.rs", "#[cfg_attr(not(feature = \"a\"), path = \"room/none.rs\")] mod room; mod other;"),
+                ("room/none.rs", stand_in),
+                ("room/mod.rs", "mod inner;"),
+                ("room/inner.rs", "struct One;"),
+                ("other.rs", "struct Two;"),
+            ])
+        };
+        assert!(names_defined_twice(&files("struct One;")).is_empty());
+        assert_eq!(names_defined_twice(&files("struct Two;")), ["Two in other, room".to_owned()].into());
     }
 }

@@ -1,5 +1,6 @@
 //! The sources of one crate, read as a compiler reads them: from `lib.rs` along `mod` declarations.
 
+use proc_macro2::{TokenStream, TokenTree};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use syn::punctuated::Punctuated;
@@ -33,6 +34,14 @@ struct Place {
     file: PathBuf,
     /// The folder of the child modules.
     folder: PathBuf,
+}
+
+/// The contents of a module that a `mod` declaration leads to.
+struct Found {
+    place: Place,
+    items: Vec<Item>,
+    /// The conditions under which these contents are chosen, where conditions choose between files.
+    conditions: Vec<String>,
 }
 
 impl Crate {
@@ -93,31 +102,36 @@ impl Crate {
             let path = [&path[..], &[declared.ident.to_string()]].concat();
             let is_test = is_test || is_test_only(&declared.attrs);
             let conditions = [&conditions[..], &conditions_of(&declared.attrs)[..]].concat();
-            for (place, items) in self.find(place, declared) {
-                self.add(path.clone(), Some(index), &place, items, (conditions.clone(), is_test));
+            for found in self.find(place, declared) {
+                let conditions = [&conditions[..], &found.conditions[..]].concat();
+                self.add(path.clone(), Some(index), &found.place, found.items, (conditions, is_test));
             }
         }
     }
 
     /// The contents and the place of a module that is declared in `place`. There are several where conditions choose between files.
-    fn find(&self, place: &Place, declared: ItemMod) -> Vec<(Place, Vec<Item>)> {
+    fn find(&self, place: &Place, declared: ItemMod) -> Vec<Found> {
         let name = declared.ident.to_string();
         if let Some((_, items)) = declared.content {
-            return vec![(Place { file: place.file.clone(), folder: place.folder.join(name) }, items)];
+            let place = Place { file: place.file.clone(), folder: place.folder.join(name) };
+            return vec![Found { place, items, conditions: Vec::new() }];
         }
         let beside = place.file.parent().expect("a file stands in a folder");
-        let named = declared.attrs.iter().filter_map(|attribute| path_in(&attribute.meta));
-        let mut files: Vec<PathBuf> = named.map(|path| beside.join(path)).collect();
+        let named: Vec<_> = declared.attrs.iter().filter_map(|attribute| path_in(&attribute.meta)).collect();
+        // The usual file is taken where no condition names another.
+        let unnamed: Vec<_> = named.iter().flat_map(|(_, conditions)| conditions).map(|is| denied(is)).collect();
+        let mut files: Vec<_> = named.into_iter().map(|(path, conditions)| (beside.join(path), conditions)).collect();
         let usual = [place.folder.join(format!("{name}.rs")), place.folder.join(&name).join("mod.rs")];
-        files.extend(usual.into_iter().filter(|file| self.files.contains_key(file)));
+        let usual = usual.into_iter().filter(|file| self.files.contains_key(file));
+        files.extend(usual.map(|file| (file, unnamed.clone())));
         assert!(!files.is_empty(), "no file has the module {name} that {} declares", place.file.display());
-        let placed = files.into_iter().map(|file| {
+        let found = files.into_iter().map(|(file, conditions)| {
             let is_folder = file.file_name().is_some_and(|name| name == "mod.rs");
             let folder = if is_folder { file.parent().expect("it has one").into() } else { file.with_extension("") };
             let items = self.items_of(&file);
-            (Place { file, folder }, items)
+            Found { place: Place { file, folder }, items, conditions }
         });
-        placed.collect()
+        found.collect()
     }
 }
 
@@ -136,19 +150,28 @@ fn read_below(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, String>)
     }
 }
 
-/// The file in an attribute `path = "FILE"`, or `cfg_attr(CONDITION, path = "FILE")`.
-fn path_in(attribute: &Meta) -> Option<String> {
+/// The file in an attribute `path = "FILE"`, or in `cfg_attr(CONDITION, path = "FILE")` with its condition.
+fn path_in(attribute: &Meta) -> Option<(String, Vec<String>)> {
     match attribute {
         Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some((text.value(), Vec::new())),
             _ => None,
         },
         Meta::List(list) if list.path.is_ident("cfg_attr") => {
             let parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
-            parts.iter().skip(1).find_map(path_in)
+            let (path, mut conditions) = parts.iter().skip(1).find_map(path_in)?;
+            let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ',');
+            let condition: TokenStream = list.tokens.clone().into_iter().take_while(|token| !is_comma(token)).collect();
+            conditions.push(condition.to_string());
+            Some((path, conditions))
         }
         _ => None,
     }
+}
+
+/// The opposite of a condition.
+pub(crate) fn denied(condition: &str) -> String {
+    format!("not ({condition})")
 }
 
 /// Whether an item with these attributes is compiled for tests alone: `#[test]`, `#[cfg(test)]` or `#[cfg(all(…, test, …))]`.
@@ -232,6 +255,26 @@ fn all_files_that_a_condition_chooses_between_are_read() {
     let files: Vec<_> = found.modules.iter().map(|module| module.file.display().to_string()).collect();
     assert_eq!(files, ["lib.rs", "a/mod.rs", "a/one.rs", "a/two.rs"]);
     assert!(found.strays().is_empty());
+}
+
+#[test]
+fn modules_have_the_conditions_under_which_their_files_are_chosen() {
+    let found = Crate::of(&[
+        ("lib.rs", "#[cfg(unix)] mod a; mod inline { mod c; }"),
+        ("a.rs", "#[cfg_attr(not(feature = \"x\"), path = \"a/none.rs\")] mod b;"),
+        ("a/none.rs", ""),
+        ("a/b/mod.rs", "mod inner;"),
+        ("a/b/inner.rs", ""),
+        ("inline/c.rs", ""),
+    ]);
+    let of = |file: &str| {
+        let module = found.modules.iter().find(|module| module.file == Path::new(file));
+        module.expect("it is a module").conditions.join(", ")
+    };
+    assert_eq!(of("a/none.rs"), "unix, not (feature = \"x\")");
+    assert_eq!(of("a/b/mod.rs"), "unix, not (not (feature = \"x\"))");
+    assert_eq!(of("a/b/inner.rs"), of("a/b/mod.rs"));
+    assert_eq!(of("inline/c.rs"), "");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The free places of a pool.
 
 use super::Slots;
-use super::backing::FreeRows;
+use super::heap::FreeRows;
 use super::link::PoolSlot;
 
 /// The free places among those that were used before.

@@ -101,15 +101,8 @@ macro_rules! links {
     };
 }
 
-#[cfg(feature = "alloc")]
+#[cfg_attr(not(feature = "alloc"), path = "heap/none.rs")]
 pub(crate) mod heap;
-#[cfg(not(feature = "alloc"))]
-mod no_heap;
-
-#[cfg(feature = "alloc")]
-use heap as backing;
-#[cfg(not(feature = "alloc"))]
-use no_heap as backing;
 
 mod bytes;
 mod free_list;
@@ -118,19 +111,21 @@ mod hasher;
 mod index;
 mod link;
 mod list;
+#[cfg(feature = "alloc")]
+mod owned;
 mod pool;
 mod slots;
 mod timers;
 
 pub(crate) use links;
 
-pub(crate) use backing::{
-    Claim, GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, QueueIndex, SharedBytes, reserve_an_eighth,
-};
-pub(crate) use bytes::{BLOCK, Blob, TEXT_ON_STACK};
+pub(crate) use bytes::{BLOCK, Blob, OWNED_BLOB, TEXT_ON_STACK};
 pub use bytes::{Block, Bytes};
 pub use handle::Handle;
 pub use hasher::Hasher;
+pub(crate) use heap::{
+    Claim, GrowingList, GrowingMap, LazyBox, OWNED, OwnedOnly, QueueIndex, SharedBytes, reserve_an_eighth,
+};
 pub(crate) use index::{Chained, HashIndex};
 pub use link::PoolSlot;
 pub(crate) use list::{DoublyLinked, Fifo, Linked, List};

@@ -2,9 +2,9 @@
 
 use core::ops::{Index, IndexMut};
 
-use super::backing::Claim;
 use super::free_list::FreeList;
 use super::handle::{CHECKED, MOST_PLACES};
+use super::heap::Claim;
 use super::link::{PoolSlot, SlotLink};
 use super::{Handle, OWNED, Slots, one_less, one_more};
 

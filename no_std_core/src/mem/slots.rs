@@ -1,6 +1,6 @@
 //! Where entries lie: memory lent to us, or memory of our own.
 
-use super::backing::{Claim, OwnedSlots};
+use super::heap::{Claim, OwnedSlots};
 
 /// A table of `T` with a limit.
 #[derive(Debug)]

@@ -1,15 +1,16 @@
 //! Memory for everything that varies in length: texts, and bodies of messages.
 
 mod blocks;
-#[cfg(not(feature = "alloc"))]
-mod unshared;
+#[cfg_attr(not(feature = "alloc"), path = "not_owned.rs")]
+mod owned;
 
 use core::ops::Range;
 
-use super::backing::{Claim, OwnedBytes};
-use super::{Handle, OWNED, copy};
+use super::{Claim, Handle, OWNED, copy};
 pub use blocks::Block;
 use blocks::{BlockChunks, Blocks};
+pub(crate) use owned::OWNED_BLOB;
+use owned::OwnedBytes;
 
 /// The longest text in borrowed memory with which [`Bytes::with`] calls its function.
 pub(crate) const TEXT_ON_STACK: usize = 256;
@@ -55,12 +56,12 @@ impl Blob {
 /// In borrowed memory a blob is a chain of blocks of 60 bytes, so no memory is lost to fragmentation, and the limit
 /// counts whole blocks. In owned memory a blob is one allocation, and the limit counts the bytes of the blobs.
 #[derive(Debug)]
-pub struct Bytes<'m>(pub(super) Store<'m>);
+pub struct Bytes<'m>(Store<'m>);
 
 /// Where the bytes are stored.
 #[derive(Debug)]
 #[allow(dead_code, reason = "nobody makes owned memory without the feature alloc")]
-pub(super) enum Store<'m> {
+enum Store<'m> {
     Borrowed(Blocks<'m>),
     Owned(OwnedBytes),
 }

@@ -22,15 +22,15 @@ pub struct SharedBytes {
 }
 
 /// The buffer of some bytes. It is as long as these, or somewhat longer.
-pub(super) type HeapBuffer = Counted<[u8]>;
+pub(in crate::mem) type HeapBuffer = Counted<[u8]>;
 
 impl SharedBytes {
     /// The first `len` bytes of `buffer`.
-    pub(super) fn new(buffer: HeapBuffer, len: usize) -> Self {
+    pub(in crate::mem) fn new(buffer: HeapBuffer, len: usize) -> Self {
         Self { buffer, len }
     }
 
-    pub(super) fn into_buffer(self) -> HeapBuffer {
+    pub(in crate::mem) fn into_buffer(self) -> HeapBuffer {
         self.buffer
     }
 
@@ -50,7 +50,7 @@ impl Deref for SharedBytes {
 
 /// Buffers that nobody holds any more, by their size.
 #[derive(Debug)]
-pub(super) struct BufferPool {
+pub(in crate::mem) struct BufferPool {
     classes: Vec<Vec<HeapBuffer>>,
     bytes: usize,
     /// What is claimed for all buffers that this pool has given out or keeps, and for the lists of those that it keeps. A buffer that
@@ -81,18 +81,18 @@ fn cost_of(capacity: usize) -> usize {
 
 impl BufferPool {
     /// No buffers yet; they are claimed from this account.
-    pub(super) fn new(account: MemoryAccount) -> Self {
+    pub(in crate::mem) fn new(account: MemoryAccount) -> Self {
         Self { classes: Vec::new(), bytes: 0, credit: MemoryCredit::of(account) }
     }
 
     /// What the buffers are claimed from.
-    pub(super) fn account(&self) -> &MemoryAccount {
+    pub(in crate::mem) fn account(&self) -> &MemoryAccount {
         self.credit.account()
     }
 
     /// Whether there is memory for `len` bytes, which then stays so until they are stored. What is spare gives way.
     #[inline]
-    pub(super) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
+    pub(in crate::mem) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
         // No class is so much longer than what it holds.
         self.credit.covers(len.saturating_add(len / 8).saturating_add(64)) || self.finds_room(len, claim)
     }
@@ -116,7 +116,7 @@ impl BufferPool {
     }
 
     /// A buffer that holds `parts`, of `len` bytes in all, one behind the other. None if its memory is refused.
-    pub(super) fn store<'a>(
+    pub(in crate::mem) fn store<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]>,
         len: usize,
@@ -148,7 +148,7 @@ impl BufferPool {
     }
 
     /// Another shard has claimed this buffer, and this one does so too. Whether that is granted.
-    pub(super) fn adopt(&mut self, buffer: &HeapBuffer, claim: Claim) -> bool {
+    pub(in crate::mem) fn adopt(&mut self, buffer: &HeapBuffer, claim: Claim) -> bool {
         let cost = cost_of(buffer.len());
         self.take(cost, claim)
     }
@@ -159,12 +159,12 @@ impl BufferPool {
     }
 
     /// A buffer of this pool goes to siblings, who claim it: what was claimed for it is not needed any more.
-    pub(super) fn give_away(&mut self, buffer: &HeapBuffer) {
+    pub(in crate::mem) fn give_away(&mut self, buffer: &HeapBuffer) {
         self.credit.give(cost_of(buffer.len()));
     }
 
     /// Removes spare buffers of a size of which there are more than enough, and returns them.
-    pub(super) fn take_spare(&mut self) -> SpareBuffers {
+    pub(in crate::mem) fn take_spare(&mut self) -> SpareBuffers {
         let own = |spares: &[HeapBuffer]| {
             spares.first().map_or(0, |buffer| (MOST / 2).checked_div(buffer.len()).unwrap_or(OWN).clamp(1, OWN))
         };
@@ -180,18 +180,18 @@ impl BufferPool {
     }
 
     /// Keeps spare buffers of another shard, as long as there is `room` for all.
-    pub(super) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
+    pub(in crate::mem) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
         self.credit.receive(spare.cost());
         spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
 
     /// How many bytes are kept.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::mem) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Frees all buffers.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::mem) fn clear(&mut self) {
         let classes = core::mem::take(&mut self.classes);
         let kept = classes.iter().flatten().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add);
         let lists = classes.iter().map(list_cost).fold(0, usize::saturating_add);
@@ -201,7 +201,7 @@ impl BufferPool {
     }
 
     /// Keeps a buffer if nobody else holds a reference to it and there is `room`. Larger buffers are freed to make room.
-    pub(super) fn put(&mut self, buffer: HeapBuffer, room: usize) {
+    pub(in crate::mem) fn put(&mut self, buffer: HeapBuffer, room: usize) {
         let len = buffer.len();
         if self.keep(buffer, room).is_none() {
             self.credit.give(cost_of(len));

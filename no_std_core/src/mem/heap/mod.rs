@@ -1,8 +1,7 @@
-//! Owned memory (feature `alloc`), which grows up to a limit. Without the feature [`no_heap`](super) has the same names.
+//! Owned memory (feature `alloc`), which grows up to a limit. Without the feature `none.rs` stands for this folder.
 
 mod account;
 mod buffer_pool;
-mod bytes;
 mod ceiling;
 mod free_rows;
 mod lazy_box;
@@ -10,20 +9,12 @@ mod owned_only;
 mod queue_index;
 mod slots;
 
-use super::Slots;
-#[cfg(test)]
-use super::index::HashIndex;
-#[cfg(test)]
-use super::{Chained, Pool};
-
 pub(crate) use alloc::collections::BTreeMap as GrowingMap;
 pub(crate) use alloc::vec::Vec as GrowingList;
 
 pub(crate) use account::{Claim, MemoryAccount, MemoryCredit, allocated};
-pub(crate) use buffer_pool::SharedBytes;
-pub(crate) use buffer_pool::SpareBuffers;
-pub(crate) use bytes::OWNED_BLOB;
-pub(super) use bytes::OwnedBytes;
+pub(super) use buffer_pool::{BufferPool, HeapBuffer};
+pub(crate) use buffer_pool::{SharedBytes, SpareBuffers};
 pub use ceiling::{MemoryCeiling, MemoryClaim, MemoryUse};
 pub(super) use free_rows::FreeRows;
 pub(crate) use free_rows::free_list_bytes;
@@ -53,28 +44,5 @@ pub(crate) fn reserve_an_eighth<T>(list: &mut GrowingList<T>) {
     if list.len() == list.capacity() {
         // If it is refused, whoever pushes tries again.
         let _ = list.try_reserve_exact((list.len() / 8).saturating_add(64));
-    }
-}
-
-impl<T: Default> Slots<'_, T> {
-    /// An empty table that grows up to `limit` entries.
-    pub fn owned(limit: usize) -> Self {
-        Self::in_owned(OwnedSlots::new(limit))
-    }
-}
-
-#[cfg(test)]
-impl<T: Default> Pool<'_, T> {
-    /// A pool that owns its memory and grows up to `limit` entries.
-    pub(crate) fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
-    }
-}
-
-#[cfg(test)]
-impl<T: Chained<L> + Default, L> HashIndex<'_, T, L> {
-    /// An index that owns its buckets, for `limit` entries.
-    pub(crate) fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
     }
 }

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use super::account::{Claim, MemoryAccount, PAGED, allocated};
 use super::free_rows::FreeRows;
-use crate::mem::Slots;
 
 /// A vector that grows up to a limit, by memory that it claims before.
 #[derive(Debug)]
@@ -33,12 +32,12 @@ const STEP: usize = 4 << 10;
 
 impl<T: Default> OwnedSlots<T> {
     /// An empty table that grows up to `limit` entries.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::mem) fn new(limit: usize) -> Self {
         let claimed = Claimed { account: MemoryAccount::UNBOUNDED, bytes: 0, beside: FREE_LIST };
         Self { vec: Vec::new(), limit, claimed }
     }
 
-    fn set_account(&mut self, account: MemoryAccount) {
+    pub(in crate::mem) fn set_account(&mut self, account: MemoryAccount) {
         debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
         self.claimed.account = account;
     }
@@ -52,7 +51,7 @@ impl<T: Default> OwnedSlots<T> {
         self.claimed.account.available()
     }
 
-    fn add_beside(&mut self, bytes: usize) {
+    pub(in crate::mem) fn add_beside(&mut self, bytes: usize) {
         debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
         self.claimed.beside = self.claimed.beside.saturating_add(bytes);
     }
@@ -141,22 +140,6 @@ impl<T: Default> OwnedSlots<T> {
         let has_grown = self.vec.try_reserve_exact(capacity.saturating_sub(self.vec.len())).is_ok();
         self.claimed.set(if has_grown { after } else { before });
         has_grown
-    }
-}
-
-impl<T: Default> Slots<'_, T> {
-    /// Owned memory claims from this account. The table must not have grown yet.
-    pub(crate) fn set_account(&mut self, account: MemoryAccount) {
-        if let Some(slots) = self.as_owned_mut() {
-            slots.set_account(account);
-        }
-    }
-
-    /// So many more bytes hang at each entry, and are claimed with it in owned memory. The table must not have grown yet.
-    pub(crate) fn add_beside(&mut self, bytes: usize) {
-        if let Some(slots) = self.as_owned_mut() {
-            slots.add_beside(bytes);
-        }
     }
 }
 

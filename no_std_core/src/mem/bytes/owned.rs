@@ -1,16 +1,15 @@
 //! Bytes in owned memory: each blob has an allocation of its own.
 
-use super::account::{Claim, MemoryAccount};
-use super::buffer_pool::{BufferPool, HeapBuffer, SharedBytes, SpareBuffers};
-use crate::mem::bytes::Store;
-use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
+use super::{Blob, Bytes, Store};
+use crate::mem::heap::{BufferPool, HeapBuffer, MemoryAccount, SpareBuffers};
+use crate::mem::{Claim, Handle, Pool, PoolSlot, SharedBytes, Slots};
 
 /// How many bytes a blob needs besides its own: its slot, and the counts of its allocation.
 pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<HeapBuffer>>>() + 2 * size_of::<usize>();
 
 /// Buffers with one blob each, and spare buffers for further blobs.
 #[derive(Debug)]
-pub(in crate::mem) struct OwnedBytes {
+pub(super) struct OwnedBytes {
     blobs: Pool<'static, Option<HeapBuffer>>,
     spare: BufferPool,
     used: usize,
@@ -29,40 +28,40 @@ impl OwnedBytes {
         Self { blobs: Pool::new(blobs), spare: BufferPool::new(account), used: 0, limit }
     }
 
-    pub(in crate::mem) fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.used
     }
 
-    pub(in crate::mem) fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
     /// The buffer of a blob. Behind the blob it may have more bytes.
-    pub(in crate::mem) fn get(&self, at: Handle<()>) -> &[u8] {
+    pub(super) fn get(&self, at: Handle<()>) -> &[u8] {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
     /// Whether `len` bytes would be stored, which then stays so until some are.
     #[inline]
-    pub(in crate::mem) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
+    pub(super) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
         self.limit.saturating_sub(self.used) >= len
             && self.blobs.reserve(self.blobs.len().saturating_add(1), claim)
             && self.spare.has_room(len, claim)
     }
 
-    pub(in crate::mem) fn set_restoring(&self, is_restoring: bool) {
+    pub(super) fn set_restoring(&self, is_restoring: bool) {
         let account = self.spare.account();
         if is_restoring { account.begin_restoring() } else { account.end_restoring() }
     }
 
-    pub(in crate::mem) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
+    pub(super) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
         // What each buffer takes beside its bytes is less than that.
         let all = len.saturating_add(blobs.saturating_mul(64));
         self.blobs.reserve(self.blobs.len().saturating_add(blobs), claim) && self.spare.has_room(all, claim)
     }
 
     /// What is there already and what was seen to have room is not refused, nor is what is little.
-    pub(in crate::mem) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+    pub(super) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
         self.make_room(len)?;
         self.store_beyond(parts, len, Claim::Reserved)
     }
@@ -106,7 +105,7 @@ impl OwnedBytes {
         Some(at.cast())
     }
 
-    pub(in crate::mem) fn release(&mut self, at: Handle<()>, len: usize) {
+    pub(super) fn release(&mut self, at: Handle<()>, len: usize) {
         if let Some(buffer) = self.blobs.remove(at.cast()) {
             self.used = self.used.saturating_sub(len);
             self.spare.put(buffer, self.limit.saturating_sub(self.used));

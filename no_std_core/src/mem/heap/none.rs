@@ -1,5 +1,5 @@
 //! Replaces owned memory without the feature `alloc`: types without values, so that the compiler leaves out the code that
-//! uses them. [`heap`](super) has the real types.
+//! uses them. With the feature the folder of this file has the real types.
 
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -10,9 +10,6 @@ use super::{Handle, Initial};
 /// Whether memory can be owned. A condition on this constant keeps code that only a server needs out of an image for a
 /// microcontroller.
 pub(crate) const OWNED: bool = false;
-
-/// How many bytes each blob in owned memory needs besides its own.
-pub(crate) const OWNED_BLOB: usize = 0;
 
 #[derive(Debug)]
 pub(super) struct OwnedSlots<T>(Infallible, PhantomData<T>);
@@ -84,43 +81,6 @@ impl FreeRows {
     }
 
     pub(super) fn clear(&mut self) {
-        match self.0 {}
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct OwnedBytes(Infallible);
-
-impl OwnedBytes {
-    pub(super) fn used(&self) -> usize {
-        match self.0 {}
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        match self.0 {}
-    }
-
-    pub(super) fn get(&self, _: Handle<()>) -> &[u8] {
-        match self.0 {}
-    }
-
-    pub(super) fn has_room(&mut self, _: usize, _: Claim) -> bool {
-        match self.0 {}
-    }
-
-    pub(super) fn set_restoring(&self, _: bool) {
-        match self.0 {}
-    }
-
-    pub(super) fn make_room_for(&mut self, _: usize, _: usize, _: Claim) -> bool {
-        match self.0 {}
-    }
-
-    pub(super) fn store(&mut self, _: &[&[u8]], _: usize) -> Option<Handle<()>> {
-        match self.0 {}
-    }
-
-    pub(super) fn release(&mut self, _: Handle<()>, _: usize) {
         match self.0 {}
     }
 }
