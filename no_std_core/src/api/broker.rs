@@ -12,13 +12,13 @@ use crate::seam::authorize::Permissions;
 /// commands `restore`, `expect_retained`, `finish_restore` and `end_batch`, and the query `has_records`. A function with a feature in brackets
 /// exists with that feature only.
 ///
-/// At the start of a durable broker, once:
+/// At the start of a durable broker, once (`durable`):
 ///
 /// | when | function | what it returns |
 /// |---|---|---|
-/// | before all other functions, for each stored record | [`restore`](Self::restore) | whether the record was understood |
+/// | before all other functions, for each stored record | `restore` | whether the record was understood |
 /// | before, if bodies of messages may stay in the store (`paging`) | `expect_retained` | |
-/// | then, even if there was no record | [`finish_restore`](Self::finish_restore) | how much was restored |
+/// | then, even if there was no record | `finish_restore` | how much was restored |
 ///
 /// In each turn of the event loop, in this order:
 ///
@@ -33,10 +33,10 @@ use crate::seam::authorize::Permissions;
 /// | the Network Connection is gone | [`handle_closed`](Self::handle_closed) | |
 /// | other shards have sent forwards (`shards`) | `handle_forward`, `handle_forwards` | |
 /// | the time of `poll_timeout` has come | [`handle_timeout`](Self::handle_timeout) | |
-/// | there may be something to store | [`has_records`](Self::has_records), with `alloc` `poll_commit_urgency` | whether there is, and how urgent it is |
-/// | until there is none | [`poll_record`](Self::poll_record) | the next record of this batch |
-/// | after the last record of a batch | [`end_batch`](Self::end_batch) | the [`Batch`](crate::Batch) |
-/// | a batch and all before it are safe | [`handle_persisted`](Self::handle_persisted) | |
+/// | there may be something to store (`durable`) | `has_records`, with `alloc` `poll_commit_urgency` | whether there is, and how urgent it is |
+/// | until there is none (`durable`) | `poll_record` | the next record of this batch |
+/// | after the last record of a batch (`durable`) | `end_batch` | the [`Batch`](crate::Batch) |
+/// | a batch and all before it are safe (`durable`) | `handle_persisted` | |
 /// | until there is none (`paging`) | `poll_fetch` | a body to be read from the store |
 /// | the body was read, or can't be read (`paging`) | `handle_fetched`, `handle_fetch_failed` | |
 /// | until there is none (`shards`) | `poll_forward`, `poll_forwards` | forwards to another shard |
@@ -54,7 +54,7 @@ use crate::seam::authorize::Permissions;
 /// | permissions have changed | [`rules_changed`](Self::rules_changed), [`set_authorize`](Self::set_authorize) |
 /// | clients | [`disconnect`](Self::disconnect), [`end_session`](Self::end_session) |
 /// | the whole broker | [`reconfigure`](Self::reconfigure), [`shut_down`](Self::shut_down) |
-/// | the store | [`record_all`](Self::record_all), [`set_store_full`](Self::set_store_full), with `alloc` `set_store_half_full`, `grant_store_credit`, `spend_store_credit`, `return_store_credit` |
+/// | the store (`durable`) | `record_all`, `set_store_full`, with `alloc` `set_store_half_full`, `grant_store_credit`, `spend_store_credit`, `return_store_credit` |
 ///
 /// Queries, which change nothing:
 ///

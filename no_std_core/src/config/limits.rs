@@ -63,7 +63,7 @@ pub struct Limits {
     /// With [`Config::durable`] and the feature `alloc`: how many messages of QoS 1 and 2 may wait for one durable Session, whose bodies
     /// [`Config::body_budget`] leaves to the store. 0: no more than [`queued_messages`](Self::queued_messages). Beyond it: [`Overflow`].
     ///
-    /// Queues grow beyond `queued_messages` and `queued_bytes` only while the store [is not half full](crate::Broker::set_store_half_full),
+    /// Queues grow beyond `queued_messages` and `queued_bytes` only while the store is not half full (`Broker::set_store_half_full`),
     /// half of [`Entries::messages`](crate::Entries::messages) and of [`Entries::deliveries`](crate::Entries::deliveries) are free, and all
     /// shards together have fewer deliveries than four such queues hold. So absent clients leave room for others. If any policy is
     /// [`Overflow::KeepLatest`], which searches queues for topics, no queue grows so long.

@@ -58,7 +58,7 @@ pub struct Config<'m> {
     pub share_strategy: ShareStrategy,
     /// Exceptions to [`Config::share_strategy`] by ShareName.
     pub share_rules: Lent<'m, [ShareRule<'m>]>,
-    /// Whether everything that must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
+    /// Whether everything that must survive a restart is recorded: then call `Broker::poll_record` in each
     /// turn, or no packet that promises durability is ever transmitted. Needs the feature `durable`.
     pub durable: bool,
     /// With `durable` and the feature `alloc`: the bytes of memory for bodies of messages that only wait for durable Sessions; each body

@@ -52,7 +52,7 @@ pub enum Shortage {
     /// The table of Sessions, or the part of it for Sessions that are kept:
     /// [`Counters::sessions_limit`](crate::Counters::sessions_limit).
     Sessions,
-    /// The store, see [`Broker::set_store_full`](crate::Broker::set_store_full).
+    /// The store, see `Broker::set_store_full`.
     Store,
     /// The memory for the values that clients send in CONNECT.
     Memory,

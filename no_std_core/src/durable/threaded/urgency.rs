@@ -15,7 +15,7 @@ pub enum CommitUrgency {
     /// Nothing waits for a record. If there are any, they are about the end of things, and have time.
     Clear,
     /// As [`CommitUrgency::Clear`], but something waited until now and may go on: see
-    /// [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
+    /// `Broker::poll_forward` and [`Broker::poll_ready`](crate::Broker::poll_ready).
     Settled,
     /// Messages that may be completed soon: QoS 1 messages on their way to connected clients, and to other shards.
     Brief,

@@ -1,6 +1,6 @@
 //! Batches of records that become safe together, and which of them replies have to wait for.
 
-/// Records that become safe together; see [`Broker::end_batch`](crate::Broker::end_batch).
+/// Records that become safe together; see `Broker::end_batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Batch(pub(crate) u32);
 
