@@ -243,6 +243,8 @@ fn a_gateway_with_a_store_accepts_another_configuration_while_it_runs() {
             gateway.reload(&config).await.unwrap();
         });
         assert_eq!([2, 3].map(&mut publish), [ReasonCode::Success, ReasonCode::QuotaExceeded]);
+        // A gateway that stops waits two seconds for clients that have not closed their side.
+        drop((reader, publisher));
         runtime().block_on(gateway.shut_down());
 
         let gateway = Gateway::start(&config).unwrap();
@@ -258,6 +260,7 @@ fn a_gateway_with_a_store_accepts_another_configuration_while_it_runs() {
             });
             reader.send(Packet::PubAck(Ack::new(packet_id, ReasonCode::Success)));
         }
+        drop(reader);
         runtime().block_on(gateway.shut_down());
     }
 }
