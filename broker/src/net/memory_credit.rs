@@ -1,19 +1,21 @@
-//! What bytes that wait in sockets claim from the ceiling on memory.
+//! Claims memory below the ceiling for bytes that wait in sockets.
 //!
-//! Each thread has a credit that was claimed already, so that a few bytes that wait for a moment cost no shared atomic. Bytes may be taken on one thread and
-//! given back on another: a credit has no owner.
+//! Each thread has a credit: bytes that are claimed already, and not in use. A few bytes that wait for a moment are taken from the credit of their
+//! thread, and touch no shared atomic. Bytes may be taken from the credit of one thread and given back to the credit of another.
 
 use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::cell::Cell;
 
-/// A credit is claimed in pieces of so many bytes, and twice as much is never kept.
+/// The bytes that a credit has after it has grown. A credit of twice as many bytes gives some back.
 const PIECE: usize = 64 * 1024;
 
 thread_local! {
+    /// The credit of this thread, in bytes.
     static CREDIT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Takes `bytes` for something small that is there already, from the reserve too. False, and nothing taken, if even that is used up.
+/// Takes `bytes` for a few bytes that are in memory already, from the reserve if need be. False, and nothing is taken, if the reserve is used up
+/// too.
 pub(super) fn take(ceiling: &MemoryCeiling, bytes: usize) -> bool {
     let credit = CREDIT.get();
     if credit >= bytes {
@@ -33,18 +35,20 @@ pub(super) fn take(ceiling: &MemoryCeiling, bytes: usize) -> bool {
     is_granted
 }
 
-/// Takes `bytes` for a large packet of which `held` are taken already: not from the reserve, and not more than one client may have.
+/// Takes `bytes` for a large packet of which `held` bytes are taken already. False, and nothing is taken, if only the reserve has so many, or if the
+/// client would hold more than its share.
 pub(super) fn take_for_packet(ceiling: &MemoryCeiling, held: usize, bytes: usize) -> bool {
     ceiling.take_for_client(MemoryUse::Receiving, held, bytes)
 }
 
-/// Takes `bytes` for the packet that has waited for longest: up to half of what there is.
+/// Takes `bytes` for the packet that has waited for longest. The packet may take more than the share of a client: half of the bytes that may be
+/// claimed.
 pub(super) fn take_for_first(ceiling: &MemoryCeiling, bytes: usize) -> bool {
     let purpose = MemoryUse::Receiving;
     bytes <= ceiling.available(purpose) / 2 && ceiling.take(purpose, bytes)
 }
 
-/// Gives back what was taken, whichever way.
+/// Gives back `bytes` that were taken by any of the functions above.
 pub(super) fn give_back(ceiling: &MemoryCeiling, bytes: usize) {
     let credit = CREDIT.get() + bytes;
     if credit < 2 * PIECE {
@@ -54,12 +58,13 @@ pub(super) fn give_back(ceiling: &MemoryCeiling, bytes: usize) {
     ceiling.give_back(MemoryUse::Receiving, credit - PIECE);
 }
 
-/// How many bytes may be read, or taken from the core, at once, `most` if there is enough memory: what a peer leaves unfinished, or does not take, is
-/// in memory until that changes.
+/// How many bytes may be read from a socket, or taken from the core for a socket, at once: `most`, and fewer while memory is short. For the bytes of
+/// an unfinished packet stay in memory, and so do bytes that the peer does not read.
 pub(super) fn most_at_once(ceiling: &MemoryCeiling, most: usize) -> usize {
     (ceiling.available(MemoryUse::Receiving) / 1024).clamp(LEAST_AT_ONCE, most)
 }
 
+/// So many bytes may be read at once however short memory is.
 const LEAST_AT_ONCE: usize = 4096;
 
 #[cfg(test)]
@@ -69,7 +74,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn few_bytes_cost_a_claim_now_and_then() {
+    fn few_bytes_are_claimed_in_pieces() {
         let ceiling = MemoryCeiling::new(64 * MIB);
         let taken = || ceiling.taken(MemoryUse::Receiving);
         assert!(take(&ceiling, 100) && taken() == PIECE + 100);
@@ -83,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn little_comes_from_the_reserve_and_a_packet_does_not() {
+    fn a_few_bytes_come_from_the_reserve_and_a_large_packet_does_not() {
         let ceiling = MemoryCeiling::new(64 * MIB);
         ceiling.take_anyway(MemoryUse::Other, 60 * MIB);
         assert!(!take_for_packet(&ceiling, 0, PIECE));

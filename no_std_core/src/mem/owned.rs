@@ -1,4 +1,4 @@
-//! What tables do only in memory of their own.
+//! Functions of tables that own their memory.
 
 use super::Slots;
 use super::heap::{MemoryAccount, OwnedSlots};
@@ -11,14 +11,15 @@ impl<T: Default> Slots<'_, T> {
         Self::in_owned(OwnedSlots::new(limit))
     }
 
-    /// Owned memory claims from this account. The table must not have grown yet.
+    /// From now on a table that owns its memory claims it from `account`. The table must not have grown yet.
     pub(crate) fn set_account(&mut self, account: MemoryAccount) {
         if let Some(slots) = self.as_owned_mut() {
             slots.set_account(account);
         }
     }
 
-    /// So many more bytes hang at each entry, and are claimed with it in owned memory. The table must not have grown yet.
+    /// Each entry takes so many more bytes elsewhere on the heap. A table that owns its memory claims these with the place of the entry. The table
+    /// must not have grown yet.
     pub(crate) fn add_beside(&mut self, bytes: usize) {
         if let Some(slots) = self.as_owned_mut() {
             slots.add_beside(bytes);

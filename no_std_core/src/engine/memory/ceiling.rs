@@ -10,23 +10,23 @@ use crate::engine::sessions::Lost;
 use crate::mem::Bytes;
 use crate::mem::heap::{MemoryAccount, MemoryCeiling, MemoryUse, allocated};
 
-/// The bytes that hang at a connection in the lists of those that wait for siblings.
+/// The bytes that a connection takes in the lists of connections that wait for siblings.
 const WAITING: usize = 96;
-/// The bytes that hang at a replay: its place in the tree of replays, whose nodes are half full at least.
+/// The bytes that a replay takes beside its entry: its place in the tree of replays, whose nodes are at least half full.
 const REPLAYING: usize = 40;
-/// The bytes that hang at a message whose body may be left to the store: its places in two lists that double, of bodies that are recorded and of
-/// bodies that may be evicted.
+/// The bytes that a message takes beside its entry where bodies may be left to the store: its places in the list of recorded bodies and in the list
+/// of bodies that may be evicted. Both lists double when they grow.
 const IN_STORE: usize = 96;
-/// The bytes that hang at a delivery where queues are searched by topic: its places in the index of its queue, with a short topic.
+/// The bytes that a delivery takes beside its entry where queues are searched by topic: its places in the index of its queue, with a short topic.
 const BY_TOPIC: usize = 192;
-/// The bytes of the mark on a durable slot and of its place in the list of marked slots, while both grow by an eighth.
+/// The bytes of the mark on a durable slot, and of the slot's place in the list of marked slots. Both tables grow by an eighth.
 const MARK: usize = 6;
 
 impl Memory<'_> {
-    /// The same below a ceiling, which all brokers of a process share: what tables, bodies and texts grow by is claimed from it before. What
-    /// is refused is refused to clients as if that table were full: see [`Entries`](crate::Entries) for what they get then.
+    /// The same memory below a ceiling that all brokers of a process share. Tables, bodies and texts claim from the ceiling what they grow by,
+    /// before they grow. Where a claim is refused the table counts as full: [`Entries`](crate::Entries) says what clients get then.
     ///
-    /// Borrowed memory stays as it is: it was taken before.
+    /// Borrowed memory stays as it is, and claims nothing.
     ///
     /// ```
     /// use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, MemoryCeiling, Shard};
@@ -62,7 +62,8 @@ impl Memory<'_> {
 }
 
 impl Tables<'_> {
-    /// What hangs at the entries of some tables is claimed with them: what few of them have, and where it is durable a mark on each.
+    /// The entries of some tables take further bytes elsewhere on the heap. Such bytes are claimed with the place of each entry, also where only few
+    /// entries take them. In a durable broker the mark on each entry is claimed with its place too.
     pub(crate) fn claim_what_hangs_at_entries(&mut self, config: &Config<'_>) {
         self.connections.add_beside(allocated(size_of::<Draft>()));
         self.sessions.add_beside(allocated(size_of::<Lost>()));
@@ -88,7 +89,7 @@ impl Tables<'_> {
 }
 
 impl RouterMemory<'_> {
-    /// All of it is claimed from this account.
+    /// From now on all tables and texts of the router are claimed from `account`. None of them may have grown yet.
     pub(crate) fn set_account(&mut self, account: MemoryAccount) {
         self.nodes.set_account(account.clone());
         self.node_buckets.set_account(account.clone());

@@ -1,4 +1,4 @@
-//! Where memory is owned: the bounds of queues and of retained messages follow from what is free.
+//! Shares in owned memory: the bounds of queues and of retained messages follow from the memory that is free.
 
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -7,14 +7,14 @@ use crate::engine::sessions::{Bound, Outbound};
 use crate::mem::heap::MemoryAccount;
 use crate::topic::TopicName;
 
-/// After so many messages it is looked again how much memory is free.
+/// The bounds of queues are set anew after so many messages.
 const LOOKS: u64 = 16;
 
 /// The configured limits, with the bounds that queues have as memory gets short.
 #[derive(Debug)]
 pub(crate) struct LimitsInForce {
     limits: Limits,
-    /// When so many messages were handed out it is looked again how much memory is free.
+    /// The bounds of queues are set anew when so many messages were handed out since the start.
     looks_at: u64,
 }
 
@@ -23,7 +23,7 @@ impl LimitsInForce {
         Self { limits: *limits, looks_at: 0 }
     }
 
-    /// These limits, which were made of `configured`.
+    /// The limits in force, which were made of `configured`.
     #[inline(always)]
     pub(crate) fn limits<'a>(&'a self, _configured: &'a Limits) -> &'a Limits {
         &self.limits
@@ -31,7 +31,7 @@ impl LimitsInForce {
 }
 
 impl Engine<'_> {
-    /// How much may wait in one queue, as its share of the memory.
+    /// How much may wait in one queue: the share of a queue in the memory that is free.
     pub(crate) fn fair_bound(&self) -> Bound {
         let (messages, bytes) = self.messages.share_of_queue();
         Bound { messages: bounded(messages), bytes: bounded(bytes) }
@@ -43,7 +43,7 @@ impl Engine<'_> {
         Bound { messages: fair.messages.max(bounded(queue.queued())), bytes: fair.bytes.max(queue.queued_bytes()) }
     }
 
-    /// Another message is about to be handed out: now and then it is looked how much memory is free.
+    /// Called before a message is handed out. Sets the bounds of queues anew if [`LOOKS`] messages were handed out since the last time.
     #[inline]
     pub(crate) fn look_at_memory(&mut self) {
         if self.routed >= self.in_force.looks_at {
@@ -51,6 +51,7 @@ impl Engine<'_> {
         }
     }
 
+    /// Sets the bounds of queues by the memory that is free now.
     #[cold]
     pub(crate) fn look_at_memory_now(&mut self) {
         let (limits, fair) = (self.config.limits, self.fair_bound());
@@ -76,7 +77,7 @@ impl Engine<'_> {
         self.group_queues.give_back_if_empty();
     }
 
-    /// Whether one more message with a body of so many bytes may be retained for this topic.
+    /// Whether one more message may be retained for this topic, of which `cost` says how many bytes it takes.
     pub(crate) fn has_share_for_retained(&self, topic: TopicName<'_>, cost: impl FnOnce() -> u32) -> bool {
         if !self.messages.bytes.account().is_some_and(MemoryAccount::is_bounded) {
             return true;

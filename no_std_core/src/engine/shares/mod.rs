@@ -1,4 +1,4 @@
-//! What one client may hold below a ceiling on memory, so that one that takes much leaves enough for those that take little.
+//! What one client may hold below a ceiling on memory, so that a client that takes much leaves enough for clients that take little.
 //!
 //! Each limit of [`Limits`](crate::Limits) bounds one client, by the same number in a large process and in a small one. Below a ceiling a second
 //! bound follows from the memory that is free: [`MemoryCeiling::share`](crate::MemoryCeiling::share). A client that holds little ([`ALWAYS`]) is never
@@ -16,28 +16,29 @@ use crate::engine::sessions::Session;
 use crate::mem::{Claim, Handle, OWNED};
 use crate::topic::TopicFilter;
 
-/// The bytes of filters, or of receipts, that a client may hold whatever its share is, from the reserve if need be.
+/// The bytes of filters, or of receipts, that a client may hold whatever its share is. They come from the reserve if need be.
 const ALWAYS: usize = 4 << 10;
 /// The bytes that a subscription takes beside the levels of its filter.
 const SUBSCRIPTION: usize = 128;
 /// The bytes that a level of a Topic Filter takes beside its text, if no other filter has that level.
 const LEVEL: usize = 80;
-/// The bytes that a QoS 2 message takes while it waits for its PUBREL.
+/// The bytes of the receipt of a QoS 2 message that waits for its PUBREL.
 const RECEIPT: usize = 48;
 /// The bytes of a reply that is owed.
 const REPLY: usize = 32;
-/// The replies that each connection may be owed however short memory is: it has places for so many.
+/// How many replies each connection may be owed however short memory is. The places of these replies are kept free for the connection.
 pub(crate) const REPLIES: usize = 4;
 
 impl Engine<'_> {
-    /// The limits with the bounds that queues had a few messages ago. Whoever finds no room by these looks again how much is free.
+    /// The limits, with the bounds of queues as they were a few messages ago. A caller that finds no room within these bounds asks
+    /// [`Engine::fair_bound`] for the bounds of this moment.
     #[inline(always)]
     pub(crate) fn queue_limits(&self) -> &Limits {
         self.in_force.limits(&self.config.limits)
     }
 
-    /// Whether a Session may have one more subscription, to this filter: all its filters are taken to be as long as this one. A Session with few
-    /// subscriptions gets memory for the new one from the reserve if need be.
+    /// Whether a Session may have one more subscription, to this filter. All filters of the Session count as if each were as long as this filter.
+    /// The subscription of a Session with few of them gets its memory from the reserve if need be.
     pub(crate) fn has_share_for_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         if !OWNED {
             return true;
@@ -53,7 +54,7 @@ impl Engine<'_> {
         self.router.is_in_share(all)
     }
 
-    /// Whether one more QoS 2 message of a Session may wait for its PUBREL. If so there is a place for its receipt.
+    /// Whether one more QoS 2 message of a Session may wait for its PUBREL. If so, there is a place for the receipt of the message.
     pub(crate) fn has_room_for_receipt(&mut self, session: Handle<Session>) -> bool {
         self.receipts.has_room() && {
             let all = usize::from(self.sessions[session].inbound.count()).saturating_mul(RECEIPT);
@@ -63,8 +64,8 @@ impl Engine<'_> {
 
     /// Whether there are places for so many more replies to a connection.
     ///
-    /// Each connection has [`REPLIES`] places of its own from its beginning. Beyond these it gets places that are left, or its packets wait until
-    /// its client has taken some replies.
+    /// Each connection has [`REPLIES`] places of its own from its beginning. Beyond these a connection may take places that no connection owns. If
+    /// there are none, the packets of the client wait until it has taken some replies.
     #[inline]
     pub(crate) fn may_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
         let kept = self.connections.len().saturating_mul(REPLIES);
@@ -80,12 +81,12 @@ impl Engine<'_> {
         wanted <= self.owed.places() || (self.replies_are_few() && self.owed.reserve(wanted, Claim::Ordinary))
     }
 
-    /// Whether all replies take no more memory than is left for connections.
+    /// Whether the replies that are owed take no more memory than may still be claimed for connections.
     fn replies_are_few(&self) -> bool {
         self.owed.len().saturating_mul(REPLY) <= self.owed.available_bytes()
     }
 
-    /// How many places are needed in all for `count` more replies, if each of so many connections has its own places.
+    /// How many places are needed in all for `count` more replies, with the places of their own of so many connections.
     fn places_to_owe(&self, count: usize, connections: usize) -> usize {
         let kept = connections.saturating_mul(REPLIES);
         self.owed.len().saturating_add(count).saturating_add(kept).min(self.owed.limit())
@@ -104,8 +105,8 @@ impl Engine<'_> {
             && self.timers.reserve(self.sessions.len().saturating_add(connections), Claim::Ordinary)
     }
 
-    /// Whether there is memory for one more Session and its timer. Sessions that are kept for absent clients leave the last `reserved`
-    /// places alone, and the last of the memory.
+    /// Whether there is memory for one more Session and its timer. A Session that is kept for an absent client may take neither the last `reserved`
+    /// places nor the reserve of the memory.
     pub(crate) fn has_room_for_session(&mut self, is_kept: bool, reserved: usize) -> bool {
         if !OWNED {
             return self.sessions.has_room(reserved);

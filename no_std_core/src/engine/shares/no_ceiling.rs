@@ -1,4 +1,4 @@
-//! Where memory is borrowed it was taken before: there is no ceiling.
+//! Borrowed memory has no ceiling: all of it was taken before the broker was made.
 
 use crate::config::Limits;
 use crate::engine::Engine;

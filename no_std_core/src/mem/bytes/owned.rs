@@ -36,12 +36,12 @@ impl OwnedBytes {
         self.limit
     }
 
-    /// The buffer of a blob. Behind the blob it may have more bytes.
+    /// The buffer of a blob, which may be longer than the blob.
     pub(super) fn get(&self, at: Handle<()>) -> &[u8] {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
-    /// Whether `len` bytes would be stored, which then stays so until some are.
+    /// Whether `len` bytes would be stored. The answer holds until something is stored.
     #[inline]
     pub(super) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
         self.limit.saturating_sub(self.used) >= len
@@ -55,12 +55,12 @@ impl OwnedBytes {
     }
 
     pub(super) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
-        // What each buffer takes beside its bytes is less than that.
+        // Beside the bytes of its blob a buffer takes less than that.
         let all = len.saturating_add(blobs.saturating_mul(64));
         self.blobs.reserve(self.blobs.len().saturating_add(blobs), claim) && self.spare.has_room(all, claim)
     }
 
-    /// What is there already and what was seen to have room is not refused, nor is what is little.
+    /// Stores `parts`, in the reserve if need be: whoever stores many bytes has asked [`OwnedBytes::has_room`] before.
     pub(super) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
         self.make_room(len)?;
         self.store_beyond(parts, len, Claim::Reserved)
@@ -90,7 +90,7 @@ impl OwnedBytes {
         Some(SharedBytes::new(self.blobs[at.cast()].clone()?, len))
     }
 
-    /// Makes room for so many more bytes, if that is possible. Spare buffers are freed for that.
+    /// Frees spare buffers if there is no room for `len` more bytes beside these. `None` if the limit does not allow so many bytes.
     fn make_room(&mut self, len: usize) -> Option<()> {
         let room = self.limit.checked_sub(self.used)?.checked_sub(len)?;
         if self.spare.bytes() > room {
@@ -120,14 +120,14 @@ impl Bytes<'_> {
         Self(Store::Owned(OwnedBytes::new(limit)))
     }
 
-    /// Gives back what an empty arena took, if that is much.
+    /// Gives back the memory of the table of blobs, if that is much and no blob is left.
     pub(crate) fn give_back_if_empty(&mut self) {
         if let Store::Owned(owned) = &mut self.0 {
             owned.blobs.give_back_if_empty();
         }
     }
 
-    /// The same below a ceiling: bytes in owned memory of which none is stored yet. What is borrowed stays as it is.
+    /// The same bytes, whose memory is claimed from `account`. Nothing may be stored yet. Borrowed memory stays as it is.
     pub(crate) fn under(self, account: MemoryAccount) -> Self {
         match self.0 {
             Store::Owned(owned) => Self(Store::Owned(OwnedBytes::under(owned.limit, account))),
@@ -135,7 +135,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// What the bytes are claimed from.
+    /// The account from which the bytes are claimed; `None` in borrowed memory.
     pub(crate) fn account(&self) -> Option<&MemoryAccount> {
         match &self.0 {
             Store::Owned(owned) => Some(owned.spare.account()),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_memory_is_within_the_limit_and_gives_way() {
+    fn spare_buffers_are_within_the_limit_and_are_freed_for_new_blobs() {
         let mut bytes = Bytes::owned(1_000);
         let spare = |bytes: &Bytes<'_>| match &bytes.0 {
             Store::Owned(owned) => owned.spare.bytes(),

@@ -16,11 +16,11 @@ pub(crate) struct MemoryAccount {
 pub(crate) enum Claim {
     /// As much as the rules of the ceiling leave.
     Ordinary,
-    /// The same, and seven eighths of the memory that could be claimed: for one thing that may be large.
+    /// The same, and seven eighths of the bytes that may be claimed: for one message or one text, which may be large.
     Share,
-    /// The claim may take the reserve: for little things without which a client can't go on.
+    /// The claim may take the reserve: for the few bytes without which a client can't go on.
     Reserved,
-    /// The claim is granted in any case, even beyond the ceiling: for things that another limit bounds, and that can't be refused.
+    /// The claim is granted in any case, even beyond the ceiling: for bytes that another limit bounds, and that can't be refused.
     Anyway,
 }
 
@@ -54,17 +54,17 @@ impl MemoryAccount {
         self.ceiling.as_ref().map_or(usize::MAX, |ceiling| ceiling.available(self.purpose))
     }
 
-    /// Whether a client may hold so many bytes by its share. A refusal is counted.
+    /// Whether `holds` bytes are within the share of one client. If not, a refusal is counted.
     pub(crate) fn is_in_share(&self, holds: usize) -> bool {
         self.is_within(self.share(), holds)
     }
 
-    /// How many bytes one client may hold.
+    /// The share of one client: how many bytes it may hold.
     pub(crate) fn share(&self) -> usize {
         self.ceiling.as_ref().map_or(usize::MAX, |ceiling| ceiling.share(self.purpose))
     }
 
-    /// Whether `holds` is within `bound`. A refusal is counted.
+    /// Whether `holds` bytes are within `bound`. If not, a refusal is counted.
     pub(crate) fn is_within(&self, bound: usize, holds: usize) -> bool {
         let is_within = holds <= bound;
         if let Some(ceiling) = self.ceiling.as_ref().filter(|_| !is_within) {
@@ -73,7 +73,7 @@ impl MemoryAccount {
         is_within
     }
 
-    /// Claims so many bytes; says whether they are granted.
+    /// Claims `bytes`. Returns whether the claim is granted.
     pub(crate) fn take(&self, bytes: usize, claim: Claim) -> bool {
         let Some(ceiling) = &self.ceiling else { return true };
         match claim {
@@ -87,14 +87,14 @@ impl MemoryAccount {
         }
     }
 
-    /// From now on things are restored that were there before a restart: they may take all but the reserve.
+    /// From now on the broker restores what was there before a restart: each claim may take the reserve.
     pub(crate) fn begin_restoring(&self) {
         if let Some(ceiling) = &self.ceiling {
             ceiling.begin_restoring();
         }
     }
 
-    /// What was restored since [`MemoryAccount::begin_restoring`] is in memory.
+    /// All that was there before the restart is restored.
     pub(crate) fn end_restoring(&self) {
         if let Some(ceiling) = &self.ceiling {
             ceiling.end_restoring();
@@ -109,16 +109,17 @@ impl MemoryAccount {
     }
 }
 
-/// Bytes that an account has granted, of which some are in use. The account is touched only when a chunk is claimed or given back. All
-/// granted bytes are given back when the credit is dropped.
+/// Bytes that an account has granted, of which some are in use. The account is touched only when a chunk is claimed or given back. When the
+/// credit is dropped all granted bytes are given back.
 #[derive(Debug)]
 pub(crate) struct MemoryCredit {
     account: MemoryAccount,
     granted: usize,
+    /// How many of the granted bytes are in use.
     taken: usize,
 }
 
-/// The bytes that are claimed at once where few are needed. So many unused bytes are kept, and never twice as many.
+/// A claim is for so many bytes where fewer are needed. When more than twice as many granted bytes are unused, all but so many are given back.
 const CHUNK: usize = 64 << 10;
 
 impl MemoryCredit {
@@ -165,7 +166,7 @@ impl MemoryCredit {
     /// Takes so many more bytes, beyond the ceiling if need be: they are in memory already.
     pub(crate) fn take_anyway(&mut self, bytes: usize) {
         let granted = self.take(bytes, Claim::Anyway);
-        debug_assert!(granted, "it is granted in any case");
+        debug_assert!(granted, "such a claim is always granted");
     }
 
     /// Whether there is a ceiling. Without one nothing need be counted.
@@ -183,14 +184,14 @@ impl MemoryCredit {
         }
     }
 
-    /// Taken bytes go to another shard below the same ceiling, and their credit with them.
+    /// So many of the bytes in use go to another shard below the same ceiling, which calls [`MemoryCredit::receive`].
     pub(crate) fn hand_over(&mut self, bytes: usize) {
         let bytes = bytes.min(self.taken);
         self.taken = self.taken.saturating_sub(bytes);
         self.granted = self.granted.saturating_sub(bytes);
     }
 
-    /// Another shard handed these bytes over.
+    /// Another shard has handed over so many bytes. From now on they are in use here.
     pub(crate) fn receive(&mut self, bytes: usize) {
         self.taken = self.taken.saturating_add(bytes);
         self.granted = self.granted.saturating_add(bytes);
@@ -199,6 +200,7 @@ impl MemoryCredit {
     #[cold]
     fn claim(&mut self, missing: usize, claim: Claim) -> bool {
         let chunk = missing.max(CHUNK);
+        // Nobody takes a whole chunk from the reserve, or beyond the ceiling.
         let first = if matches!(claim, Claim::Share | Claim::Ordinary) { claim } else { Claim::Ordinary };
         let bytes = if self.account.take(chunk, first) {
             chunk
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn one_large_thing_leaves_seven_eighths_and_what_is_reserved_comes_to_the_end() {
+    fn one_large_claim_leaves_seven_eighths_and_the_reserve_is_granted_when_nothing_else_is() {
         let ceiling = MemoryCeiling::new(960_000);
         let mut credit = credit(&ceiling);
         assert!(!credit.has(90_000, Claim::Share) && credit.has(90_000, Claim::Ordinary));
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_over_stays_counted_once() {
+    fn bytes_that_are_handed_over_stay_counted_once() {
         let ceiling = MemoryCeiling::new(100 << 20);
         let (mut here, mut there) = (credit(&ceiling), credit(&ceiling));
         assert!(here.take(5000, Claim::Ordinary));

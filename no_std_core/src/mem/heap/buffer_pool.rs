@@ -2,7 +2,7 @@
 //!
 //! A message that goes from one shard to another is freed by another thread than the one that allocated it, and the allocator takes
 //! a lock for each such piece of memory. So a shard keeps the buffers of messages that have ended, and uses them for new messages.
-//! If it has too many, it gives them back to the shard that allocated them. A used buffer need not be filled with zeros either.
+//! A shard that has too many gives some back to the shard that allocated them. A used buffer need not be filled with zeros either.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -21,7 +21,7 @@ pub struct SharedBytes {
     len: usize,
 }
 
-/// The buffer of some bytes. It is as long as these, or somewhat longer.
+/// A buffer as long as the bytes that it was made for, or somewhat longer.
 pub(in crate::mem) type HeapBuffer = Counted<[u8]>;
 
 impl SharedBytes {
@@ -34,7 +34,7 @@ impl SharedBytes {
         self.buffer
     }
 
-    /// What its memory takes, as it is counted below a ceiling.
+    /// How many bytes the buffer takes, as they are counted below a ceiling.
     pub(crate) fn cost(&self) -> usize {
         cost_of(self.buffer.len())
     }
@@ -51,9 +51,11 @@ impl Deref for SharedBytes {
 /// Buffers that nobody holds any more, by their size.
 #[derive(Debug)]
 pub(in crate::mem) struct BufferPool {
+    /// The spare buffers of each size class.
     classes: Vec<Vec<HeapBuffer>>,
+    /// The sum of the lengths of all spare buffers.
     bytes: usize,
-    /// What is claimed for all buffers that this pool has given out or keeps, and for the lists of those that it keeps. A buffer that
+    /// The bytes that are claimed for all buffers that this pool has given out or keeps, and for the lists of spare buffers. A buffer that
     /// siblings hold too is claimed by each of them.
     credit: MemoryCredit,
 }
@@ -62,19 +64,19 @@ pub(in crate::mem) struct BufferPool {
 #[derive(Debug, Default)]
 pub(crate) struct SpareBuffers(Vec<HeapBuffer>);
 
-/// How many buffers of one size a shard keeps for itself in any case, unless they are half of all bytes that it may keep.
+/// How many buffers of one size a shard keeps for itself in any case, unless these take more than half of [`MOST`].
 const OWN: usize = 512;
 /// How many other buffers of one size go to another shard at once.
 const AT_ONCE: usize = 256;
 
-/// The most bytes that a shard keeps.
+/// The most bytes that a shard keeps in spare buffers.
 const MOST: usize = 4 << 20;
 
 /// An allocation also has two counts and a word of the allocator. So the buffer itself is shorter than a multiple of 16 by this
 /// number of bytes.
 const BESIDE: usize = 8;
 
-/// What a buffer of so many bytes takes with its two counts.
+/// How many bytes a buffer of so many bytes takes with its two counts.
 fn cost_of(capacity: usize) -> usize {
     allocated(capacity.saturating_add(size_of::<[usize; 2]>()))
 }
@@ -85,15 +87,15 @@ impl BufferPool {
         Self { classes: Vec::new(), bytes: 0, credit: MemoryCredit::of(account) }
     }
 
-    /// What the buffers are claimed from.
+    /// The account from which the buffers are claimed.
     pub(in crate::mem) fn account(&self) -> &MemoryAccount {
         self.credit.account()
     }
 
-    /// Whether there is memory for `len` bytes, which then stays so until they are stored. What is spare gives way.
+    /// Whether there is memory for `len` bytes. The answer holds until something is stored. Spare buffers are freed for that if need be.
     #[inline]
     pub(in crate::mem) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
-        // No class is so much longer than what it holds.
+        // No buffer takes more than that for `len` bytes.
         self.credit.covers(len.saturating_add(len / 8).saturating_add(64)) || self.finds_room(len, claim)
     }
 
@@ -115,7 +117,7 @@ impl BufferPool {
         self.credit.has(cost, claim)
     }
 
-    /// A buffer that holds `parts`, of `len` bytes in all, one behind the other. None if its memory is refused.
+    /// A buffer with all `parts` one behind the other, of `len` bytes in all. `None` if its memory is refused.
     pub(in crate::mem) fn store<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]>,
@@ -147,7 +149,7 @@ impl BufferPool {
         Some(buffer)
     }
 
-    /// Another shard has claimed this buffer, and this one does so too. Whether that is granted.
+    /// Claims a buffer that another shard has claimed too. Returns whether the claim is granted.
     pub(in crate::mem) fn adopt(&mut self, buffer: &HeapBuffer, claim: Claim) -> bool {
         let cost = cost_of(buffer.len());
         self.take(cost, claim)
@@ -158,7 +160,7 @@ impl BufferPool {
         self.claim(cost, claim) && self.credit.take(cost, claim)
     }
 
-    /// A buffer of this pool goes to siblings, who claim it: what was claimed for it is not needed any more.
+    /// A buffer of this pool goes to siblings, each of which claims it. So the claim of this pool ends.
     pub(in crate::mem) fn give_away(&mut self, buffer: &HeapBuffer) {
         self.credit.give(cost_of(buffer.len()));
     }
@@ -179,18 +181,18 @@ impl BufferPool {
         spare
     }
 
-    /// Keeps spare buffers of another shard, as long as there is `room` for all.
+    /// Keeps buffers that another shard did not need, as long as all spare buffers together are no longer than `room`.
     pub(in crate::mem) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
         self.credit.receive(spare.cost());
         spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
 
-    /// How many bytes are kept.
+    /// The sum of the lengths of all spare buffers.
     pub(in crate::mem) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Frees all buffers.
+    /// Frees all spare buffers.
     pub(in crate::mem) fn clear(&mut self) {
         let classes = core::mem::take(&mut self.classes);
         let kept = classes.iter().flatten().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add);
@@ -200,7 +202,8 @@ impl BufferPool {
         self.credit.give(kept.saturating_add(lists));
     }
 
-    /// Keeps a buffer if nobody else holds a reference to it and there is `room`. Larger buffers are freed to make room.
+    /// Keeps a buffer if nobody else holds a reference to it, and all spare buffers together are no longer than `room` then. Larger spare buffers
+    /// are freed for it.
     pub(in crate::mem) fn put(&mut self, buffer: HeapBuffer, room: usize) {
         let len = buffer.len();
         if self.keep(buffer, room).is_none() {
@@ -240,13 +243,13 @@ impl BufferPool {
 }
 
 impl SpareBuffers {
-    /// What they take, as it is counted below a ceiling.
+    /// How many bytes the buffers take, as they are counted below a ceiling.
     fn cost(&self) -> usize {
         self.0.iter().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add)
     }
 }
 
-/// What the list of the spare buffers of one class takes.
+/// How many bytes the list of the spare buffers of one class takes.
 fn list_cost(spares: &Vec<HeapBuffer>) -> usize {
     allocated(spares.capacity().saturating_mul(size_of::<HeapBuffer>()))
 }
@@ -310,7 +313,7 @@ mod tests {
         assert_eq!((here.bytes, there.bytes), (all - AT_ONCE * each, AT_ONCE * each));
         there.put_spare(here.take_spare(), 0);
         assert_eq!((here.bytes, there.bytes), (OWN * each, AT_ONCE * each), "no room for more");
-        assert!(here.take_spare().0.is_empty(), "the rest it keeps");
+        assert!(here.take_spare().0.is_empty(), "the pool keeps the rest");
         let memory: Vec<_> =
             (0..5).map(|_| here.store([&[][..]].into_iter(), MOST / 8, Claim::Ordinary).unwrap()).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allocated_is_claimed_once_and_what_is_spare_gives_way() {
+    fn allocated_buffers_are_claimed_once_and_spare_buffers_are_freed_for_new_ones() {
         let ceiling = MemoryCeiling::new(3 << 20);
         let mut spares = BufferPool::new(MemoryAccount::under(&ceiling, MemoryUse::Messages));
         let claimed = |spares: &BufferPool| spares.credit.taken();
@@ -345,7 +348,7 @@ mod tests {
         let cost = claimed(&spares);
         assert!((300_000..320_000).contains(&cost));
         spares.put(long, usize::MAX);
-        assert!(claimed(&spares) > cost, "it is kept, and so is a list of those that are kept");
+        assert!(claimed(&spares) > cost, "the buffer is kept, and the list of spare buffers takes memory too");
         let again = spares.store([&[1; 300_000][..]].into_iter(), 300_000, Claim::Ordinary).unwrap();
         spares.put(again, usize::MAX);
         let mut others = Vec::new();
@@ -353,7 +356,7 @@ mod tests {
             others.push(other);
             assert!(ceiling.taken_in_all() <= 2 << 20);
         }
-        assert_eq!(spares.bytes, 0, "it has given way");
+        assert_eq!(spares.bytes, 0, "the spare buffer was freed");
         assert!(others.len() >= 19, "{}", others.len());
         assert!(!spares.has_room(100_000, Claim::Ordinary) && spares.has_room(1000, Claim::Reserved));
         others.drain(..).for_each(|other| spares.put(other, 0));

@@ -101,7 +101,7 @@ pub struct MemoryCeiling {
     total: AtomicUsize,
     taken: [AtomicUsize; USES],
     refused: [AtomicUsize; USES],
-    /// So many brokers are restoring things that were there before a restart.
+    /// How many brokers are restoring what was there before a restart.
     restoring: AtomicUsize,
 }
 
@@ -132,7 +132,7 @@ impl MemoryCeiling {
         self.bytes.saturating_sub(self.taken_in_all())
     }
 
-    /// How many claims for `purpose` were refused, or not made since a client had its share. The count wraps.
+    /// How many claims for `purpose` were refused, or not made because a client had its share already. The count wraps around.
     pub fn refused(&self, purpose: MemoryUse) -> usize {
         load(&self.refused, purpose)
     }
@@ -147,26 +147,26 @@ impl MemoryCeiling {
         if purpose == MemoryUse::Other {
             return by_order;
         }
-        // With x more it holds at most TIMES_FREE of what is free then: taken + x <= TIMES_FREE * (free - x).
+        // After a claim of x bytes the use holds at most TIMES_FREE times what is free then: taken + x <= TIMES_FREE * (free - x).
         let allowed = self.bytes.saturating_sub(total).saturating_mul(TIMES_FREE);
         let by_threshold = allowed.saturating_sub(self.taken(purpose)) / (TIMES_FREE + 1);
         by_order.min(by_threshold)
     }
 
-    /// How many bytes of `purpose` one client may hold now, beside the little that each client has for sure: an eighth of the bytes that are
-    /// [available](Self::available). So a client that takes much leaves enough for clients that take little.
+    /// How many bytes of `purpose` one client may hold now, beside the few bytes that each client may hold in any case: an eighth of the bytes that
+    /// are [available](Self::available). So a client that takes much leaves enough for clients that take little.
     pub fn share(&self, purpose: MemoryUse) -> usize {
         self.available(purpose) / SHARES
     }
 
-    /// Claims `bytes` for `purpose`; says whether they are granted. If not the refusal is counted, and nothing may be allocated.
+    /// Claims `bytes` for `purpose`. Returns whether the claim is granted. A refusal is counted, and nothing may be allocated then.
     #[must_use]
     pub fn take(&self, purpose: MemoryUse, bytes: usize) -> bool {
         self.count(purpose, bytes, || bytes <= self.available(purpose))
     }
 
-    /// As [`MemoryCeiling::take`], but the claim may take the reserve: for the little that known Sessions and clean clients need to connect, and
-    /// for answers.
+    /// As [`MemoryCeiling::take`], but the claim may take the reserve: for the few bytes that known Sessions and clients without a lasting Session
+    /// need to connect, and for answers.
     #[must_use]
     pub fn take_reserved(&self, purpose: MemoryUse, bytes: usize) -> bool {
         let most = self.part(PARTS.saturating_sub(BEYOND_RESERVE));
@@ -181,7 +181,7 @@ impl MemoryCeiling {
         self.count(purpose, bytes, || holds <= self.share(purpose) && bytes <= self.available(purpose))
     }
 
-    /// Counts `bytes` that are in memory already, even beyond the ceiling: taken at start, or not to be refused any more.
+    /// Counts `bytes` that are in memory already, even beyond the ceiling: they were allocated at the start, or can't be refused any more.
     pub fn take_anyway(&self, purpose: MemoryUse, bytes: usize) {
         add(&self.total, bytes);
         if let Some(taken) = self.taken.get(purpose as usize) {
@@ -198,7 +198,7 @@ impl MemoryCeiling {
         }
     }
 
-    /// Counts a refusal for `purpose` without a claim, since a client has its [share](Self::share).
+    /// Counts a refusal for `purpose` where no claim was made because a client has its [share](Self::share) already.
     pub fn refuse(&self, purpose: MemoryUse) {
         if let Some(refused) = self.refused.get(purpose as usize) {
             refused.fetch_add(1, Ordering::Relaxed);
@@ -216,13 +216,13 @@ impl MemoryCeiling {
         MemoryClaim { ceiling: self.clone(), purpose, bytes: 0 }
     }
 
-    /// Until [`MemoryCeiling::end_restoring`] each claim may take all but the reserve: things that were there before a restart are to have room
-    /// again, in whatever order they come.
+    /// Until [`MemoryCeiling::end_restoring`] each claim may take the reserve: what was there before a restart is to have room again, in whatever
+    /// order it is restored.
     pub(super) fn begin_restoring(&self) {
         self.restoring.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was restored since [`MemoryCeiling::begin_restoring`] is in memory.
+    /// One broker has restored all that was there before the restart.
     pub(super) fn end_restoring(&self) {
         let _ = change(&self.restoring, |count| count.checked_sub(1));
     }
@@ -287,8 +287,8 @@ fn add(count: &AtomicUsize, bytes: usize) {
     let _ = change(count, |count| Some(count.saturating_add(bytes)));
 }
 
-/// Changes `count` by `to`; returns the count before. `None`, and nothing changed, where `to` gives nothing. Only counts are shared here, so no
-/// memory order is needed.
+/// Changes `count` to what `to` makes of it. Returns the count before; `None`, and nothing is changed, if `to` returns `None`. Threads share only
+/// the counts, so no memory order is needed.
 fn change(count: &AtomicUsize, to: impl FnMut(usize) -> Option<usize>) -> Option<usize> {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, to).ok()
 }
@@ -303,7 +303,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// Claims until nothing more is granted; gives what is taken then.
+    /// Claims until nothing more is granted. Returns how much is taken then.
     fn fill(ceiling: &MemoryCeiling, purpose: MemoryUse) -> usize {
         let mut step = MIB;
         while step > 0 {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(fill(&ceiling, MemoryUse::Messages), 60 * MIB);
         assert_eq!(ceiling.free(), 30 * MIB);
         assert!(ceiling.refused(MemoryUse::Messages) > 0 && ceiling.refused(MemoryUse::Sessions) == 0);
-        // The second one gets what the rule leaves, and the first one has to give way before it may take more.
+        // The second use gets what the rule leaves. Before it may claim more the first use has to give some back.
         assert_eq!(fill(&ceiling, MemoryUse::Subscriptions), 20 * MIB);
         ceiling.give_back(MemoryUse::Messages, 30 * MIB);
         assert_eq!(fill(&ceiling, MemoryUse::Subscriptions), 40 * MIB);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_parts_are_left_to_those_who_come_first_in_the_order() {
+    fn the_last_parts_of_the_ceiling_are_left_to_sessions_then_to_connections_and_then_to_the_reserve() {
         let ceiling = MemoryCeiling::new(64 * MIB);
         ceiling.take_anyway(MemoryUse::Other, 58 * MIB);
         assert!(!ceiling.take(MemoryUse::Messages, 1) && !ceiling.take(MemoryUse::Receiving, 1));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_a_restart_is_taken_back_up_to_the_reserve() {
+    fn what_was_there_before_a_restart_may_take_the_reserve() {
         let ceiling = MemoryCeiling::new(64 * MIB);
         ceiling.begin_restoring();
         assert_eq!(fill(&ceiling, MemoryUse::Messages), 63 * MIB);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_threads_take_at_once_is_never_more_than_there_is() {
+    fn several_threads_together_never_take_more_than_the_ceiling() {
         let ceiling = MemoryCeiling::new(100_000);
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -402,7 +402,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_below_the_ceiling_and_counts_what_is_taken(
+        fn all_claims_together_stay_below_the_ceiling_and_are_counted(
             bytes in 0..1_000_000usize,
             claims in prop::collection::vec((0..USES, 0..200_000usize, 0..4u8), 0..200),
         ) {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::account::{Claim, MemoryAccount, PAGED, allocated};
 use super::free_rows::FreeRows;
 
-/// A vector that grows up to a limit, by memory that it claims before.
+/// A vector that grows up to a limit. Its memory is claimed before it is allocated.
 #[derive(Debug)]
 pub(crate) struct OwnedSlots<T> {
     /// The entries so far; never more than `limit`.
@@ -19,15 +19,15 @@ pub(crate) struct OwnedSlots<T> {
 struct Claimed {
     account: MemoryAccount,
     bytes: usize,
-    /// The bytes that hang at each entry and are allocated elsewhere.
+    /// The bytes that an entry takes elsewhere on the heap. They are claimed with its place in the table.
     beside: usize,
 }
 
-/// The bytes that a pool takes to remember a free place: a quarter of a byte, and three times that while it grows.
+/// The bytes that a pool takes to remember whether a place is free: a quarter of a byte, and three times as much while the pool grows.
 const FREE_LIST: usize = 1;
 /// A table beyond [`PAGED`] grows by one part in so many.
 const GROWTH: usize = 8;
-/// A table that can't grow as usual grows by so many bytes.
+/// A table whose usual growth is refused grows by so many bytes.
 const STEP: usize = 4 << 10;
 
 impl<T: Default> OwnedSlots<T> {
@@ -100,7 +100,7 @@ impl<T: Default> OwnedSlots<T> {
         }
         len <= self.limit && {
             let (usual, least) = (self.usual(len), self.least(len));
-            // No more of the reserve than what is needed.
+            // A claim from the reserve is for no more than what is needed.
             (claim != Claim::Reserved && self.grow_capacity(usual, claim))
                 || ((least < usual || claim == Claim::Reserved) && self.grow_capacity(least.min(usual), claim))
         }
@@ -112,7 +112,8 @@ impl<T: Default> OwnedSlots<T> {
         self.claimed.set(0);
     }
 
-    /// How many entries it grows to where `len` are needed: to twice as many, or an eighth more if it is large, but never past the limit.
+    /// The number of places after the usual growth, where `len` are needed: twice as many places as before, or an eighth more in a large table, and
+    /// never more than the limit.
     fn usual(&self, len: usize) -> usize {
         let capacity = self.vec.capacity();
         let is_large = capacity.saturating_mul(size_of::<T>()) >= PAGED;
@@ -120,6 +121,7 @@ impl<T: Default> OwnedSlots<T> {
         capacity.saturating_add(more).max(len).min(self.limit)
     }
 
+    /// The number of places after the least growth, where `len` are needed.
     fn least(&self, len: usize) -> usize {
         len.saturating_add(STEP.checked_div(size_of::<T>()).unwrap_or(0)).min(self.limit)
     }
@@ -130,7 +132,7 @@ impl<T: Default> OwnedSlots<T> {
             allocated(entries.saturating_mul(size_of::<T>())).saturating_add(hanging)
         };
         let (before, after) = (self.claimed.bytes, of(capacity));
-        // While it is copied both are there.
+        // While the entries are copied, the memory before the growth is there too.
         let is_copied = self.vec.capacity().saturating_mul(size_of::<T>()) < PAGED;
         let more = if is_copied { after } else { after.saturating_sub(before) };
         if !self.claimed.account.take(more, claim) {
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_claims_what_it_grows_by_and_gives_it_back() {
+    fn a_table_claims_the_bytes_that_it_grows_by_and_gives_them_back() {
         let ceiling = MemoryCeiling::new(30 << 20);
         let mut slots = OwnedSlots::<[u64; 8]>::new(usize::MAX);
         slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
@@ -186,7 +188,7 @@ mod tests {
             let (places, taken) = (slots.places(), ceiling.taken(MemoryUse::Sessions));
             assert!((places * 75..=places * 75 + 4096 + 32).contains(&taken), "{places} {taken}");
         }
-        // Two thirds, but for a last step.
+        // The table has got two thirds of the ceiling, but for a last step.
         assert!(ceiling.taken_in_all() > (20 << 20) - (8 << 10), "{}", ceiling.taken_in_all());
         assert!(ceiling.refused(MemoryUse::Sessions) > 0);
         assert!(slots.reserve(len + 1, Claim::Reserved));
@@ -199,11 +201,11 @@ mod tests {
 
     /// A table that doubles needs three times its size for a moment.
     #[test]
-    fn a_large_table_grows_by_an_eighth_and_a_small_one_claims_the_copy_too() {
+    fn a_large_table_grows_by_an_eighth_and_a_small_table_claims_memory_for_its_copy() {
         let ceiling = MemoryCeiling::new(250 << 10);
         let mut slots = OwnedSlots::<u64>::new(usize::MAX);
         slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
-        // 64 KiB, then twice as many with the old ones beside them: beyond two thirds of 250 KiB.
+        // The table has 64 KiB. Twice as many, and the 64 KiB while they are copied, are more than two thirds of 250 KiB.
         assert!(slots.grow_to(8 << 10) && slots.reserve(9 << 10, Claim::Ordinary));
         assert!(slots.places() < 16 << 10, "{}", slots.places());
         let mut slots = OwnedSlots::<u64>::new(usize::MAX);
