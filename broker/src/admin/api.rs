@@ -1,15 +1,16 @@
 //! The HTTP routes: `/live`, `/ready`, `/metrics` and `/sessions`.
 
+use super::connection_memory::ConnectionMemory;
 use super::host::{self, HostRefusal};
 use super::snapshot::Snapshot;
 use super::{AdminState, health, metrics, sessions};
-use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use std::sync::Arc;
 
 const JSON_LINES: &str = "application/jsonl; charset=utf-8";
@@ -45,13 +46,17 @@ async fn all_metrics(State(state): State<Arc<AdminState>>) -> Response {
     }
 }
 
-async fn session_lines(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+async fn session_lines(
+    State(state): State<Arc<AdminState>>,
+    Extension(memory): Extension<ConnectionMemory>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let wanted = match sessions::Wanted::parse(query.as_deref().unwrap_or_default()) {
         Ok(wanted) => wanted,
         Err(allowed) => return (StatusCode::BAD_REQUEST, allowed).into_response(),
     };
     let Some(served) = state.served.get() else { return no_answer() };
-    match sessions::lines(served, wanted).await {
+    match sessions::lines(served, wanted, memory).await {
         Some(lines) => ([(CONTENT_TYPE, JSON_LINES)], lines).into_response(),
         None => no_answer(),
     }

@@ -2,10 +2,12 @@
 //! operators of the gateway, and for their programs.
 //!
 //! axum answers the requests ([`api`]). The connections use hyper directly, because `axum::serve` cannot have the limits of
-//! this module.
+//! this module. A connection for which the ceiling on memory has nothing left is closed at once.
 
+use super::connection_memory::ConnectionMemory;
 use super::{AdminState, api};
 use crate::output::log::Throttle;
+use goldcrest_core::MemoryCeiling;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -35,14 +37,23 @@ type Routes = TowerToHyperService<axum::Router>;
 
 /// Accepts connections for ever.
 pub(super) async fn serve(state: Arc<AdminState>, listener: TcpListener) {
-    let routes = TowerToHyperService::new(api::router(state));
-    let complaints = Throttle::default();
+    let routes = TowerToHyperService::new(api::router(state.clone()));
+    let (complaints, shortages) = (Throttle::default(), Throttle::default());
+    let unbounded = MemoryCeiling::new(usize::MAX);
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 connections.make_room().await;
-                connections.open(routes.clone(), stream);
+                // While the gateway starts, a few connections need no claim.
+                let ceiling = state.served.get().map_or(&unbounded, |served| &served.memory);
+                let Some(memory) = ConnectionMemory::claim(ceiling) else {
+                    if let Some(others) = shortages.pass() {
+                        tracing::warn!(others, "a connection for HTTP was closed: memory is used up");
+                    }
+                    continue;
+                };
+                connections.open(routes.clone(), stream, memory);
                 // If a request has arrived already, it is read before another connection can take the place of this one.
                 yield_now().await;
             }
@@ -81,21 +92,22 @@ impl Connections {
         }
     }
 
-    fn open(&mut self, routes: Routes, stream: TcpStream) {
+    fn open(&mut self, routes: Routes, stream: TcpStream, memory: ConnectionMemory) {
         let has_asked = Arc::new(AtomicBool::new(false));
         let asked = has_asked.clone();
         let task = tokio::spawn(async move {
             // By the end of this time a client that is too slow, or does not speak HTTP, is disconnected.
-            let _ = timeout(TIME, converse(&routes, stream, &asked)).await;
+            let _ = timeout(TIME, converse(&routes, stream, &asked, memory)).await;
         });
         self.0.push_back(HttpConnection { task, has_asked });
     }
 }
 
 /// Serves one connection until its request is answered, or until the time for the head of the request is over.
-async fn converse(routes: &Routes, stream: TcpStream, has_asked: &AtomicBool) {
-    let service = service_fn(|request| {
+async fn converse(routes: &Routes, stream: TcpStream, has_asked: &AtomicBool, memory: ConnectionMemory) {
+    let service = service_fn(|mut request: hyper::Request<_>| {
         has_asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(memory.clone());
         routes.call(request)
     });
     let mut http = http1::Builder::new();
@@ -109,5 +121,58 @@ async fn converse(routes: &Routes, stream: TcpStream, has_asked: &AtomicBool) {
     tokio::select! {
         _ = http.serve_connection(TokioIo::new(stream), service) => {}
         () = head_is_late => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Served;
+    use super::super::connection_memory::CONNECTION_BYTES;
+    use super::*;
+    use crate::shard::Mailboxes;
+    use goldcrest_core::MemoryUse;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Sends a request; returns all that comes until the connection is closed.
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = String::new();
+        // Where nothing was read from the connection its end is a reset.
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    /// Waits until so many bytes are taken for HTTP.
+    async fn is_taken(memory: &MemoryCeiling, bytes: usize) {
+        let taken = async {
+            while memory.taken(MemoryUse::Http) != bytes {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), taken).await.expect("it is taken in time");
+    }
+
+    #[tokio::test]
+    async fn connections_are_claimed_and_closed_at_once_where_no_memory_is_left() {
+        let memory = MemoryCeiling::new(64 << 20);
+        let served = Served { mailboxes: Arc::new(Mailboxes::new(0)), store: None, memory: memory.clone() };
+        let state = Arc::new(AdminState::new());
+        let _ = state.served.set(served);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(state, listener));
+        let request = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+        let idle = TcpStream::connect(address).await.unwrap();
+        is_taken(&memory, CONNECTION_BYTES).await;
+        drop(idle);
+        is_taken(&memory, 0).await;
+        memory.take_anyway(MemoryUse::Messages, 64 << 20);
+        assert_eq!(ask(address, request).await, "");
+        assert_eq!((memory.taken(MemoryUse::Http), memory.refused(MemoryUse::Http)), (0, 1));
+        memory.give_back(MemoryUse::Messages, 2 << 20);
+        assert!(ask(address, request).await.starts_with("HTTP/1.1 200"), "operators may take the reserve");
+        serving.abort();
     }
 }

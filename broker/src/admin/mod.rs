@@ -25,6 +25,7 @@
 //! ```
 
 mod api;
+mod connection_memory;
 mod health;
 mod host;
 mod http;

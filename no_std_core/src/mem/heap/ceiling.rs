@@ -211,6 +211,12 @@ impl MemoryCeiling {
         self.take(purpose, bytes).then(|| MemoryClaim { ceiling: self.clone(), purpose, bytes })
     }
 
+    /// As [`MemoryCeiling::take_reserved`]. The bytes are given back when the claim is dropped.
+    #[must_use]
+    pub fn claim_reserved(self: &Arc<Self>, purpose: MemoryUse, bytes: usize) -> Option<MemoryClaim> {
+        self.take_reserved(purpose, bytes).then(|| MemoryClaim { ceiling: self.clone(), purpose, bytes })
+    }
+
     /// A claim of no bytes yet, to be [resized](MemoryClaim::resize).
     pub fn no_claim(self: &Arc<Self>, purpose: MemoryUse) -> MemoryClaim {
         MemoryClaim { ceiling: self.clone(), purpose, bytes: 0 }
@@ -367,6 +373,7 @@ mod tests {
         assert!(ceiling.claim(MemoryUse::Receiving, MIB).is_none());
         assert!(claim.resize(5000) && !claim.resize(MIB) && claim.bytes() == 5000);
         let mut other = ceiling.no_claim(MemoryUse::Http);
+        assert_eq!(ceiling.claim_reserved(MemoryUse::Http, 1000).map(|claim| claim.bytes()), Some(1000));
         assert!(other.resize(7));
         assert_eq!((ceiling.taken(MemoryUse::Receiving), ceiling.taken_in_all()), (5000, 5007));
         assert!(claim.resize(10));
