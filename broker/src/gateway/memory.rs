@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::config::MemoryBound;
+use crate::shard::KEPT_MAIL_BYTES;
 use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ pub(super) fn plan(bound: MemoryBound, shards: u16) -> Result<MemoryPlan, StartE
 
 /// What nobody claims, in bytes.
 pub(crate) fn other_bytes(max: usize, shards: u16) -> usize {
-    let shard = SHARD.saturating_add(spare_bytes(max, shards));
+    let mail = if shards > 1 { KEPT_MAIL_BYTES } else { 0 };
+    let shard = SHARD.saturating_add(mail).saturating_add(spare_bytes(max, shards));
     shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES)
 }
 

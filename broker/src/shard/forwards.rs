@@ -1,5 +1,8 @@
 //! Forwards on their way from other shards to this shard: a queue for each shard that sends some. Whole queues change hands, so a forward
 //! stays where the sending core put it until the receiving core handles it.
+//!
+//! The cores claim the places of forwards that wait. An empty queue keeps its memory for the next forwards, but not more than a little, which is taken
+//! from the ceiling at the start.
 
 use goldcrest_core::{Broker, Config, Forward, Instant};
 use std::collections::VecDeque;
@@ -17,6 +20,9 @@ pub(crate) struct Forwards {
 }
 
 impl Forwards {
+    /// The most bytes that empty queues keep, all together.
+    pub(crate) const KEPT_BYTES: usize = 128 << 10;
+
     pub(crate) fn is_empty(&self) -> bool {
         self.senders.is_empty()
     }
@@ -38,6 +44,15 @@ impl Forwards {
             std::mem::swap(queue, batch);
             self.senders.push_back(from);
         }
+        let kept = self.kept();
+        if batch.capacity() > kept {
+            batch.shrink_to(kept);
+        }
+    }
+
+    /// The number of forwards for which an empty queue keeps memory.
+    fn kept(&self) -> usize {
+        Self::KEPT_BYTES / size_of::<Forward>() / self.queues.len().max(1)
     }
 
     /// Puts all forwards of `others` behind those that are here.
@@ -49,7 +64,7 @@ impl Forwards {
 
     /// Hands forwards to the core, until the core has done its share of work. The rest waits, and its sender comes last the next time.
     pub(super) fn hand_in(&mut self, broker: &mut Broker<'static>, now: Instant) {
-        let before = broker.work();
+        let (before, kept) = (broker.work(), self.kept());
         while broker.work().wrapping_sub(before) < SHARE
             && let Some(sender) = self.senders.pop_front()
         {
@@ -57,6 +72,8 @@ impl Forwards {
             broker.handle_forwards(now, sender, queue);
             if !queue.is_empty() {
                 self.senders.push_back(sender);
+            } else if queue.capacity() > kept {
+                queue.shrink_to(kept);
             }
         }
     }
@@ -98,6 +115,27 @@ mod tests {
         later.put_all(&mut forwards);
         assert!(forwards.is_empty());
         assert_eq!((later.len(), later.queues[3].len(), &later.senders), (8, 4, &VecDeque::from([1, 3])));
+    }
+
+    #[test]
+    fn queues_of_which_many_forwards_were_taken_keep_little_memory() {
+        let many = 20 * Forwards::KEPT_BYTES / size_of::<Forward>();
+        let mut large = VecDeque::with_capacity(many);
+        large.append(&mut batch());
+        let mut forwards = Forwards::default();
+        forwards.put(1, &mut large);
+        let (mut taken, mut large) = (Forwards::default(), VecDeque::with_capacity(many));
+        taken.put(0, &mut VecDeque::new());
+        taken.put_all(&mut forwards);
+        let shard = Shard { index: 0, count: 2 };
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+        let mut broker = Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll);
+        taken.hand_in(&mut broker, Instant::from_millis(1));
+        assert!(taken.is_empty());
+        taken.put(0, &mut large);
+        let queues = taken.queues.iter().chain(&forwards.queues).chain([&large]);
+        let kept: usize = queues.map(VecDeque::capacity).sum();
+        assert!(kept * size_of::<Forward>() <= 3 * Forwards::KEPT_BYTES, "{kept} of {many}");
     }
 
     #[test]

@@ -74,6 +74,23 @@ pub(crate) struct Mail {
     pub(crate) shut_down: bool,
 }
 
+/// An empty list of mail keeps memory for so many entries.
+pub(super) const KEPT_ENTRIES: usize = 64;
+
+/// The bytes that the empty lists and queues of one shard keep for later mail, at most: its mailbox, its event loop with the batch that is being sent,
+/// and its core.
+pub(crate) const KEPT_MAIL_BYTES: usize = 3 * Forwards::KEPT_BYTES + Forward::KEPT_BYTES;
+
+impl Mail {
+    /// Frees most of the memory of lists that were long, and are empty.
+    pub(crate) fn forget_large_lists(&mut self) {
+        self.handovers.shrink_to(KEPT_ENTRIES);
+        self.local_connections.shrink_to(KEPT_ENTRIES);
+        self.answers.shrink_to(KEPT_ENTRIES);
+        self.calls.shrink_to(KEPT_ENTRIES);
+    }
+}
+
 /// A function that a shard calls once, with its broker.
 pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 

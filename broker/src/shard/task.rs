@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use super::event_loop::EventLoop;
 use super::events::EventSender;
-use super::mailbox::Mailboxes;
+use super::mailbox::{KEPT_ENTRIES, Mailboxes};
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
 use crate::access::{Access, Principals};
@@ -191,7 +191,9 @@ impl Future for ShardTask {
             event_loop.begin_turn(cx.waker());
             event_loop.collect();
             event_loop.handovers.drain(..).for_each(|handover| shard.welcome(handover));
+            event_loop.handovers.shrink_to(KEPT_ENTRIES);
             event_loop.local_connections.drain(..).for_each(|connection| shard.accept_local(connection));
+            event_loop.local_connections.shrink_to(KEPT_ENTRIES);
             if event_loop.is_stopping {
                 shard.stop.notify_one();
             }

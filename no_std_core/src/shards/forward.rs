@@ -26,6 +26,10 @@ impl Forward {
     /// Bytes that a broker keeps for each Topic Filter without wildcards that has subscribers on a sibling. One with wildcards
     /// takes a subscription and its levels, as those of clients do.
     pub const FILTER_BYTES: usize = ExactFilters::BYTES_EACH;
+
+    /// The most bytes that all empty queues of a broker keep for later forwards. While forwards wait their places are claimed from the ceiling on
+    /// memory; nobody claims what empty queues keep.
+    pub const KEPT_BYTES: usize = 256 << 10;
 }
 
 #[derive(Debug)]

@@ -27,6 +27,8 @@ pub(crate) struct ShardLinks {
     shard: Shard,
     /// The forwards for each other shard, by its index; empty if there are no other shards.
     queues: Vec<Queue>,
+    /// An empty list of a queue keeps memory for so many entries.
+    kept: usize,
     /// Connections that wait until other shards have confirmed more messages.
     congested: Vec<ConnectionId>,
     /// What is on its way is claimed by whoever sends it, and given back by whoever takes it.
@@ -47,8 +49,11 @@ struct Queue {
 
 impl ShardLinks {
     pub(super) fn new(shard: Shard, account: MemoryAccount) -> Self {
-        let queues = (0..shard.siblings()).map(|_| Queue::default()).collect();
-        Self { shard, queues, congested: Vec::new(), mail: MemoryCredit::of(account) }
+        let queues: Vec<_> = (0..shard.siblings()).map(|_| Queue::default()).collect();
+        // Each queue has two lists.
+        let lists = queues.len().saturating_mul(2).max(1);
+        let kept = Forward::KEPT_BYTES.checked_div(size_of::<(u32, Forward)>().saturating_mul(lists)).unwrap_or(0);
+        Self { shard, queues, kept, congested: Vec::new(), mail: MemoryCredit::of(account) }
     }
 
     /// Something is on its way from now on. It may not be lost, so it is not refused either: what is in transit is bounded.
@@ -117,7 +122,12 @@ impl ShardLinks {
     }
 
     pub(crate) fn poll(&mut self) -> Option<(u16, Forward)> {
-        self.queues.iter_mut().enumerate().find_map(|(to, sibling)| Some((to as u16, sibling.outgoing.pop_front()?)))
+        let next = |(to, sibling): (usize, &mut Queue)| {
+            let forward = sibling.outgoing.pop_front()?;
+            forget_if_large(&mut sibling.outgoing, self.kept);
+            Some((to as u16, forward))
+        };
+        self.queues.iter_mut().enumerate().find_map(next)
     }
 
     /// Moves all forwards for one other shard behind `forwards`. If that is empty, the queues change places instead.
@@ -128,6 +138,7 @@ impl ShardLinks {
         } else {
             forwards.append(&mut sibling.outgoing);
         }
+        forget_if_large(&mut sibling.outgoing, self.kept);
         Some(to as u16)
     }
 
@@ -188,7 +199,16 @@ impl ShardLinks {
             {
                 queue.outgoing.push_back(forward);
             }
+            forget_if_large(&mut queue.held, self.kept);
         }
+    }
+}
+
+/// Frees the memory of an empty list with more than `kept` places.
+#[inline]
+fn forget_if_large<T>(list: &mut VecDeque<T>, kept: usize) {
+    if list.is_empty() && list.capacity() > kept {
+        *list = VecDeque::new();
     }
 }
 
@@ -242,6 +262,30 @@ mod tests {
     use super::*;
     use crate::engine::siblings::Siblings;
     use crate::{AllowAll, Broker, Capacity, Config, Instant, Memory};
+
+    #[test]
+    fn queues_of_which_many_forwards_were_taken_keep_little_memory() {
+        let shard = Shard { index: 0, count: 3 };
+        let mut links = ShardLinks::new(shard, MemoryAccount::UNBOUNDED);
+        let many = 3 * Forward::KEPT_BYTES / size_of::<Forward>();
+        let places = |links: &ShardLinks| -> usize {
+            links.queues.iter().map(|queue| queue.outgoing.capacity() + queue.held.capacity()).sum()
+        };
+        for _ in 0..many {
+            links.send(1, Content::Fence(1));
+            links.send_when_safe(2, 7, Content::Fence(1));
+        }
+        assert!(places(&links) >= 2 * many);
+        links.release_held(|_| false);
+        assert_eq!(links.queues[2].held.capacity(), 0);
+        let mut batch = VecDeque::new();
+        while links.poll_all(&mut batch).is_some() {}
+        assert_eq!((batch.len(), links.poll().is_none()), (2 * many, true));
+        assert!(places(&links) * size_of::<(u32, Forward)>() <= Forward::KEPT_BYTES);
+        // A queue of few forwards keeps its memory.
+        links.send(1, Content::Fence(1));
+        assert!(links.poll().is_some() && links.queues[1].outgoing.capacity() > 0);
+    }
 
     #[test]
     fn a_connection_is_listed_once_while_it_waits_for_other_shards_and_not_after_its_end() {

@@ -237,6 +237,7 @@ impl EventLoop {
         }
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
+        self.mail.forget_large_lists();
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
             // Packets that clients have sent by now are still handled.
             self.receive_all();
