@@ -57,10 +57,12 @@ mod shard;
 mod testing;
 
 pub use access::Access;
-pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax};
+pub use config::{
+    ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax, TlsConfig, TlsVersion,
+};
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
-pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;
+pub use net::{ClientCertificate, MemoryStream, TlsError};
 pub use shard::{EventStream, GatewayEvent, Happened, NoAnswer};
 
 use std::pin::pin;

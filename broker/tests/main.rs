@@ -20,4 +20,5 @@ mod principals;
 mod process;
 mod queues;
 mod support;
+mod tls;
 mod wills;

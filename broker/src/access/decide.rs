@@ -1,9 +1,11 @@
 //! Whether a client may connect, decided by a program.
 
+use crate::net::{ClientCertificate, Socket};
 use goldcrest_core::codec::ReasonCode;
 use goldcrest_core::{Ask, ConnectionId, Grant, Principal};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function of an [`AccessRequest`] and a [`Reply`] is a
@@ -35,6 +37,11 @@ pub struct AccessRequest {
     pub connection: ClientConnection,
     /// The address that the client connects from; `None` if it is in the process of the gateway.
     pub peer: Option<SocketAddr>,
+    /// The place in [`Config::listeners`](crate::Config::listeners) of the listener that the client came through, counted from 0; `None` if the client is
+    /// in the process of the gateway.
+    pub listener: Option<u16>,
+    /// The certificate that the client has shown, which was checked; `None` if it has shown none.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The contents of the CONNECT; `None` for an AUTH.
     pub connect: Option<ConnectRequest>,
     /// The Authentication Method.
@@ -56,7 +63,7 @@ pub struct ConnectRequest {
 }
 
 impl AccessRequest {
-    pub(crate) fn new(connection: ClientConnection, peer: Option<SocketAddr>, ask: &Ask<'_>) -> Self {
+    pub(crate) fn new(connection: ClientConnection, socket: &Socket, ask: &Ask<'_>) -> Self {
         let (connect, properties) = match ask {
             Ask::Connect(connect) => {
                 let request = ConnectRequest {
@@ -70,16 +77,18 @@ impl AccessRequest {
         };
         let method = properties.authentication_method().map(str::to_owned);
         let data = properties.authentication_data().map(<[u8]>::to_vec);
-        Self { connection, peer, connect, method, data }
+        let (peer, listener, certificate) = (socket.peer(), socket.listener(), socket.certificate().cloned());
+        Self { connection, peer, listener, certificate, connect, method, data }
     }
 }
 
 impl fmt::Debug for AccessRequest {
     /// Leaves the Authentication Data out, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { peer, connect, method, .. } = self;
+        let Self { peer, listener, certificate, connect, method, .. } = self;
         let mut out = f.debug_struct("AccessRequest");
-        out.field("peer", peer).field("connect", connect).field("method", method).finish_non_exhaustive()
+        out.field("peer", peer).field("listener", listener).field("certificate", certificate);
+        out.field("connect", connect).field("method", method).finish_non_exhaustive()
     }
 }
 

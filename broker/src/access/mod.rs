@@ -14,6 +14,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use crate::net::ClientCertificate;
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub use hooks::Access;
 pub use principals::{NameRefused, Principals};

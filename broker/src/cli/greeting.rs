@@ -1,13 +1,13 @@
 //! The text that the gateway prints when it serves.
 
-use crate::config::{Config, MemoryBound, host_of};
+use crate::config::{ClientCertificates, Config, Listener, MemoryBound, host_of};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The text that a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
 pub(super) fn greeting(
     config: &Config,
-    addresses: &[SocketAddr],
+    addresses: &[(usize, SocketAddr)],
     http: &[SocketAddr],
     awaited: &[String],
     memory: MemoryBound,
@@ -19,11 +19,17 @@ pub(super) fn greeting(
     for reason in awaited {
         let _ = writeln!(text, "{reason}");
     }
-    for address in addresses {
-        let _ = writeln!(text, "listening on {}", place(*address));
+    let tls = |listener: usize| config.listeners.get(listener).and_then(|it| it.tls.as_ref());
+    for (listener, address) in addresses {
+        let with = if tls(*listener).is_some() { " with TLS" } else { "" };
+        let _ = writeln!(text, "listening on {}{with}", place(*address));
     }
+    let are_asked =
+        |it: &Listener| it.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificates::Required);
     text += if config.listeners.iter().any(|it| it.allow_anonymous && !it.address.is_of_this_machine()) {
         "anybody who reaches it may publish and subscribe: there are no users yet\n"
+    } else if config.listeners.iter().any(|it| are_asked(it) && !it.address.is_of_this_machine()) {
+        "clients with a certificate may publish and subscribe, and clients of this machine where no certificate is wanted\n"
     } else {
         "clients of this machine may publish and subscribe, without a password\n"
     };
@@ -37,7 +43,7 @@ pub(super) fn greeting(
         }
     }
     let _ = writeln!(text, "memory is at most {memory}: --memory-max, or max in [memory]");
-    if let Some(address) = addresses.first() {
+    if let Some((_, address)) = addresses.iter().find(|(listener, _)| tls(*listener).is_none()) {
         let at = reach(*address);
         let program = quoted(std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned()));
         let _ = write!(
@@ -95,8 +101,13 @@ mod tests {
     #[test]
     fn commands_in_the_greeting_name_the_interface_of_a_link_local_address() {
         let local = "[fe80::1%1]:1883".parse().unwrap();
-        let text =
-            greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()], memory());
+        let text = greeting(
+            &Config::default(),
+            &[(0, local)],
+            &[local],
+            &["it does not listen on x yet: y".to_owned()],
+            memory(),
+        );
         assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");
         assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
         assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
@@ -107,7 +118,8 @@ mod tests {
     #[test]
     fn the_greeting_names_real_ports_and_says_what_is_kept() {
         let config = Config { data_dir: Some("/data".into()), ..Config::default() };
-        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()], &[], memory());
+        let text =
+            greeting(&config, &[(0, "[::]:41234".parse().unwrap())], &["[::1]:9".parse().unwrap()], &[], memory());
         assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");

@@ -77,7 +77,7 @@ impl ServeOptions {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
         if !self.listen.is_empty() {
             let allow_anonymous = self.allow_anonymous;
-            let listener = |address| Listener { address, allow_anonymous };
+            let listener = |address| Listener { allow_anonymous, ..Listener::at(address) };
             config.listeners = self.listen.into_iter().flatten().map(listener).collect();
         }
         if !self.http.is_empty() {
@@ -131,7 +131,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
         crate::run(&config, shutdown, |gateway| {
             let text = greeting(
                 &config,
-                gateway.addresses(),
+                &gateway.addresses_of_listeners().collect::<Vec<_>>(),
                 gateway.http_addresses(),
                 &gateway.awaited(),
                 gateway.memory_bound(),
@@ -243,7 +243,10 @@ mod tests {
     fn options_override_the_defaults() {
         let args = ["--listen", "0.0.0.0:7", "--allow-anonymous", "--shards", "5", "--http", "127.0.0.1:8"];
         let config = options(&args).into_config().unwrap();
-        assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
+        assert_eq!(
+            config.listeners,
+            [Listener { allow_anonymous: true, ..Listener::at("0.0.0.0:7".parse().unwrap()) }]
+        );
         assert_eq!(config.shards, 5);
         // The option --allow-anonymous is about listeners for clients, and does not open HTTP.
         let http = crate::HttpConfig {

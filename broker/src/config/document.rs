@@ -2,10 +2,9 @@
 //! leaves its field as it is.
 
 use super::address::{ListenAddress, listen_addresses};
-use super::values::{
-    Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, list_of_some, scalar, string, within,
-};
-use super::{Config, HttpConfig, Listener, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
+use super::listeners::{ListenerKeys, listeners};
+use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, scalar, string, within};
+use super::{Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
 use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, ShareStrategy, TopicFilter};
@@ -142,37 +141,6 @@ impl StoreKeys {
 impl Word for Sync {
     const WORDS: &'static [(&'static str, Self)] =
         &[("always", Self::Always), ("interval", Self::Interval), ("never", Self::Never)];
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListenerKeys {
-    #[serde(deserialize_with = "addresses")]
-    address: Vec<ListenAddress>,
-    allow_anonymous: Option<Boolean>,
-}
-
-impl Keys for ListenerKeys {
-    const ALLOWED: &'static str = "a list of tables: [[listener]]";
-}
-
-impl ListenerKeys {
-    fn listeners(self) -> impl Iterator<Item = Listener> {
-        let allow_anonymous = self.allow_anonymous.is_some_and(Value::get);
-        self.address.into_iter().map(move |address| Listener { address, allow_anonymous })
-    }
-}
-
-fn listeners<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Table<ListenerKeys>>>, D::Error> {
-    list_of_some(from, "a list of tables: [[listener]], at least one; without listener the default is taken").map(Some)
-}
-
-/// The addresses that `address` accepts, with the quotes of TOML.
-const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
-     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
-
-fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenAddress>, D::Error> {
-    string(from, ADDRESSES, |text| listen_addresses(text).ok())
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,9 @@ mod address;
 mod data_dir;
 mod document;
 mod file;
+mod listeners;
+#[cfg(test)]
+mod listeners_tests;
 mod memory;
 mod mistake;
 #[cfg(test)]
@@ -13,13 +16,14 @@ mod values;
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub(crate) use data_dir::default_data_dir;
+pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion};
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;
 
 use document::Document;
 use goldcrest_core::{Capacity, Limits};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -116,27 +120,6 @@ pub struct HttpConfig {
     pub allow_anonymous: bool,
 }
 
-/// An address on which clients connect, and who may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// The address. Port 0 lets the system choose a port.
-    pub address: ListenAddress,
-    /// Whether clients of other machines may connect without proof of who they are. Clients of this machine always may.
-    pub allow_anonymous: bool,
-}
-
-impl Listener {
-    /// A listener on `address` that is open to this machine only.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address: address.into(), allow_anonymous: false }
-    }
-
-    /// Whether other machines reach the address, though anonymous clients are not allowed.
-    pub(crate) fn is_open_by_mistake(&self) -> bool {
-        !self.allow_anonymous && !self.address.is_of_this_machine()
-    }
-}
-
 /// The port of MQTT without TLS.
 pub const DEFAULT_PORT: u16 = 1883;
 
@@ -215,6 +198,11 @@ impl Config {
             limits.durable_group_messages = DURABLE_QUEUED_MESSAGES;
         }
         limits
+    }
+
+    /// Whether some listener has more between the bytes of the system and those of MQTT than TCP.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.tls.is_some())
     }
 
     /// Reads the TOML file at `path` over the defaults.

@@ -35,7 +35,7 @@ fn the_example_configuration_has_all_keys_with_their_defaults() {
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
     // No key is missing from the example: the error for an unknown key lists all keys that there are.
-    for section in ["memory", "store", "log", "limits", "capacity", "session", "overflow", "shared"] {
+    for section in ["memory", "store", "log", "[listener]", "limits", "capacity", "session", "overflow", "shared"] {
         let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
         let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
         for key in keys.split(", ").filter(|key| *key != "rule") {
@@ -233,7 +233,8 @@ fn the_error_for_an_unknown_key_names_file_line_key_and_allowed_keys() {
     );
     assert_eq!(
         mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),
-        "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous"
+        "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous, transport, certificate, key, client_ca, \
+         client_certificate, crl, crl_depth, min_version, record_bytes"
     );
 }
 

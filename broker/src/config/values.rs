@@ -114,6 +114,23 @@ impl<'de> Deserialize<'de> for Boolean {
 pub(super) trait Keys {
     /// How the table is written, for errors.
     const ALLOWED: &'static str;
+
+    /// Checks which keys go together.
+    ///
+    /// # Errors
+    /// A key is missing, or contradicts another.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Why the keys of a table do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The table needs this key.
+    Missing(&'static str),
+    /// What is wrong, in words.
+    Other(String),
 }
 
 /// A table with the keys of `T`. For `T` itself serde would accept a list too, and take its items for the values of the keys in their order.
@@ -132,7 +149,12 @@ impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+                let keys = T::deserialize(MapAccessDeserializer::new(map))?;
+                match keys.check() {
+                    Ok(()) => Ok(Table(keys)),
+                    Err(Fault::Missing(key)) => Err(A::Error::missing_field(key)),
+                    Err(Fault::Other(message)) => Err(A::Error::custom(message)),
+                }
             }
         }
 

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, RecordError};
 use crate::config::{Config, ListenAddress};
+use crate::net::TlsError;
 use crate::net::descriptors::TooFewDescriptors;
 use crate::shard::StoreStartError;
 use goldcrest_core::Authentication;
@@ -16,6 +17,8 @@ pub enum StartError {
     /// The gateway cannot listen on the address: another process may have the port. An address that does not exist yet is no
     /// error: the gateway waits for it.
     Listen(ListenAddress, io::Error),
+    /// The files for the TLS of this listener can't be used.
+    Tls(ListenAddress, TlsError),
     /// There is no listener, so no client could ever connect.
     NoListener,
     /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
@@ -52,6 +55,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Tls(address, error) => write!(f, "cannot speak TLS on {address}: {error}"),
             Self::NoListener => {
                 write!(
                     f,
@@ -119,6 +123,8 @@ impl From<StoreStartError> for StartError {
 pub enum Failed {
     /// The thread of the shard with this index panicked, which is a bug. Standard error has the panic's message.
     Shard(u16),
+    /// A thread that accepts connections with TLS panicked, which is a bug, or all its listeners were lost.
+    Listeners,
     /// The store failed: the log says why. No message is acknowledged that the store has not kept.
     Store,
 }
@@ -127,6 +133,7 @@ impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shard(index) => write!(f, "shard {index} failed"),
+            Self::Listeners => f.write_str("a thread that accepts connections with TLS failed"),
             Self::Store => write!(f, "the store failed; a start anew serves what it really holds"),
         }
     }

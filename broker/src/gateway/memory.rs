@@ -1,8 +1,9 @@
 //! The ceiling on the memory of the process, and what of it is taken before a client comes.
 
 use super::StartError;
-use crate::config::MemoryBound;
-use crate::shard::KEPT_MAIL_BYTES;
+use crate::config::{MemoryBound, cores};
+use crate::net::Layered;
+use crate::shard::{KEPT_MAIL_BYTES, doorsteps_for};
 use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ const PROCESS: usize = 7 << 20;
 /// What each shard takes before a client comes, besides spare buffers: stack, runtime, the buffers that its sockets share, tables that have their first
 /// entries. Measured was 1 MiB.
 const SHARD: usize = 3 << 19;
+/// What a thread for handshakes takes before a client comes.
+const DOORSTEP: usize = 1 << 18;
 /// The allocator can't use this part of what it has: holes between what is in use.
 const HOLES: usize = 16;
 /// What is left to clients is at least one part in so many.
@@ -24,14 +27,14 @@ pub(super) struct MemoryPlan {
     pub(super) spare_bytes: usize,
 }
 
-/// The ceiling for so many shards, with what they take at start.
+/// The ceiling for so many shards, with what they take at start. `has_layers`: some listener has TLS or the like.
 ///
 /// # Errors
 /// Too little would be left to clients.
-pub(super) fn plan(bound: MemoryBound, shards: u16) -> Result<MemoryPlan, StartError> {
+pub(super) fn plan(bound: MemoryBound, shards: u16, has_layers: bool) -> Result<MemoryPlan, StartError> {
     let max = usize::try_from(bound.bytes).unwrap_or(usize::MAX);
     let spare_bytes = spare_bytes(max, shards);
-    let other = other_bytes(max, shards);
+    let other = other_bytes(max, shards, has_layers);
     if other.saturating_mul(LEAST_LEFT) > max.saturating_mul(LEAST_LEFT - 1) {
         return Err(StartError::Memory { max: bound.bytes, shards, other: other as u64 });
     }
@@ -42,10 +45,16 @@ pub(super) fn plan(bound: MemoryBound, shards: u16) -> Result<MemoryPlan, StartE
 }
 
 /// What nobody claims, in bytes.
-pub(crate) fn other_bytes(max: usize, shards: u16) -> usize {
+pub(crate) fn other_bytes(max: usize, shards: u16, has_layers: bool) -> usize {
     let mail = if shards > 1 { KEPT_MAIL_BYTES } else { 0 };
     let shard = SHARD.saturating_add(mail).saturating_add(spare_bytes(max, shards));
-    shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES)
+    let all = shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES);
+    if !has_layers {
+        return all;
+    }
+    // Each shard has buffers for layers, and threads for handshakes have buffers, stack and runtime.
+    let handshakes = doorsteps_for(cores()).saturating_mul(DOORSTEP + Layered::BYTES_OF_THREAD);
+    all.saturating_add(usize::from(shards).saturating_mul(Layered::BYTES_OF_THREAD)).saturating_add(handshakes)
 }
 
 /// Spare buffers of each shard: all together one part in 32.
@@ -60,7 +69,7 @@ mod tests {
 
     #[test]
     fn shards_that_leave_nothing_to_clients_are_refused() {
-        let plan = |mib: u64, shards| plan(MemoryMax::Bytes(mib << 20).bound(), shards);
+        let plan = |mib: u64, shards| plan(MemoryMax::Bytes(mib << 20).bound(), shards, false);
         for (mib, shards) in [(16, 1), (32, 2), (64, 8), (256, 64)] {
             let MemoryPlan { ceiling, .. } = plan(mib, shards).unwrap_or_else(|error| panic!("{error}"));
             assert!(ceiling.free() >= ceiling.bytes() / LEAST_LEFT, "{mib} {shards}");

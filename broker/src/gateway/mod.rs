@@ -4,12 +4,14 @@
 //! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends unasked
+//! listening  which threads accept connections on which listeners
 //! settings  the configuration of all shards' brokers
 //! ```
 
 mod client;
 mod control;
 mod failure;
+mod listening;
 mod memory;
 mod settings;
 
@@ -25,9 +27,9 @@ use crate::access::{Access, Principals};
 use crate::admin::Admin;
 use crate::config::{Config, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
-use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
+use crate::net::{Accepting, Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
 use crate::shard::{
-    self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
+    self, Clock, Doorstep, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
 };
 use goldcrest_core::MemoryCeiling;
 use goldcrest_store::{Answer, Committer};
@@ -48,8 +50,12 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Box<[SocketAddr]>,
+    /// The place in the configuration of the listener of each of `addresses`.
+    listeners: Box<[usize]>,
     http_addresses: Box<[SocketAddr]>,
     missing: AwaitedAddresses,
+    /// The threads that accept connections with handshakes.
+    doorsteps: Vec<Doorstep>,
     mailboxes: ShutDownOnDrop,
     admission: Arc<Admission>,
     /// Counts connections from within this process, each of which is handed to the next shard.
@@ -96,7 +102,7 @@ impl Gateway {
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
         let listen = |(address, error)| StartError::Listen(address, error);
-        let listeners = open_all(config.listeners.iter().map(|listener| listener.address), &missing).map_err(listen)?;
+        let (setups, listeners) = listening::open(config, &missing)?;
         let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
         let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
@@ -106,26 +112,27 @@ impl Gateway {
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
         let memory = config.memory_max.bound();
-        let memory_plan = memory::plan(memory, shards)?;
+        let memory_plan = memory::plan(memory, shards, config.has_layers())?;
         let ceiling = memory_plan.ceiling.clone();
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
         let (event_sender, events) = event_channel();
-        let is_durable = open_store.is_some();
         let settings = BrokerSettings {
             config: config.clone(),
             seed: draw_seed()?,
             shards,
-            is_durable,
+            is_durable: open_store.is_some(),
             asks: access.decider.is_some(),
         };
         let mut gateway = Self {
+            listeners: listeners.iter().filter(|it| it.address().is_some()).map(ListenSocket::index).collect(),
             addresses,
             admission,
             next_shard: AtomicUsize::new(0),
             http_addresses,
             missing,
+            doorsteps: Vec::new(),
             mailboxes: ShutDownOnDrop(mailboxes.clone()),
             ended,
             running: 0,
@@ -141,14 +148,13 @@ impl Gateway {
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
             let watch = gateway.admin.as_ref().map(Admin::store_watch);
-            gateway.store = Some(start_store(open_store, mailboxes.clone(), watch, end)?);
+            gateway.store = Some(start_store(open_store, mailboxes.clone(), watch, end.clone())?);
         }
         if let Some(admin) = &gateway.admin {
             admin.serving(mailboxes, health, ceiling);
         }
         // The gateway does not listen earlier: a health check that connects must not find the gateway ready before it is.
-        let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
-        distribute(listeners.map_err(listen)?, to_accept);
+        gateway.doorsteps = listening::begin(&gateway, listeners, &setups, to_accept, &end)?;
         Ok(gateway)
     }
 
@@ -160,7 +166,7 @@ impl Gateway {
         access: &Access,
         events: &EventSender,
         gives_up: &Arc<AtomicBool>,
-    ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<ListenSocket>>>) {
+    ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<Accepting>>>) {
         let settings = self.settings.get_mut();
         let plan = |index| {
             let (to_accept, listeners) = oneshot::channel();
@@ -216,6 +222,11 @@ impl Gateway {
         &self.addresses
     }
 
+    /// The same with the place in [`Config::listeners`] of the listener of each address, counted from 0.
+    pub fn addresses_of_listeners(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
+        self.listeners.iter().copied().zip(self.addresses.iter().copied())
+    }
+
     /// The addresses where the gateway has answered HTTP since it started, in the order of
     /// [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
@@ -269,7 +280,7 @@ impl Gateway {
     pub async fn failed(&mut self) -> Failed {
         match self.ended.recv().await {
             Some(failed) => {
-                self.running -= usize::from(failed != Failed::Store);
+                self.running -= usize::from(matches!(failed, Failed::Shard(_)));
                 failed
             }
             None => std::future::pending().await,
@@ -282,12 +293,13 @@ impl Gateway {
         if let Some(admin) = &self.admin {
             admin.stopping();
         }
+        self.doorsteps.clear();
         self.mailboxes.0.shut_down();
         let all_ended = async {
             while self.running > 0
                 && let Some(ended) = self.ended.recv().await
             {
-                self.running -= usize::from(ended != Failed::Store);
+                self.running -= usize::from(matches!(ended, Failed::Shard(_)));
             }
         };
         if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
@@ -360,18 +372,6 @@ fn start_store(
         }
     };
     Ok(open_store.start(answer)?)
-}
-
-/// Gives each shard its share of the listeners to accept on.
-fn distribute(listeners: Vec<ListenSocket>, to_accept: Vec<oneshot::Sender<Vec<ListenSocket>>>) {
-    let mut shares: Vec<Vec<ListenSocket>> = to_accept.iter().map(|_| Vec::new()).collect();
-    let shards = shares.len();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        shares[index % shards].push(listener);
-    }
-    for (to_accept, share) in to_accept.into_iter().zip(shares) {
-        let _ = to_accept.send(share);
-    }
 }
 
 fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {

@@ -44,18 +44,41 @@ pub(crate) struct ConnectionPermit {
     admission: Arc<Admission>,
     /// How many bytes are claimed for bytes that wait.
     claimed: usize,
+    /// How many bytes are claimed for the transport, beyond [`CONNECTION_BYTES`].
+    of_transport: usize,
+    /// The index of the listener that the connection came through.
+    listener: Option<u16>,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Self { admission, claimed } = self;
+        let Self { admission, claimed, of_transport, .. } = self;
         memory_credit::give_back(&admission.memory, *claimed);
-        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES);
+        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES + *of_transport);
         admission.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl ConnectionPermit {
+    /// The index of the listener that the connection came through; `None` if the peer is in this process.
+    pub(crate) fn listener(&self) -> Option<u16> {
+        self.listener
+    }
+
+    /// Changes the claim for the transport to `bytes`. Returns false, and changes nothing, if there is no memory left.
+    pub(crate) fn claim_for_transport(&mut self, bytes: usize) -> bool {
+        let (memory, purpose) = (&self.admission.memory, MemoryUse::Connections);
+        if bytes > self.of_transport {
+            if !memory.take(purpose, bytes - self.of_transport) {
+                return false;
+            }
+        } else {
+            memory.give_back(purpose, self.of_transport - bytes);
+        }
+        self.of_transport = bytes;
+        true
+    }
+
     /// How many bytes are claimed for bytes that wait.
     pub(super) fn claimed(&self) -> usize {
         self.claimed
@@ -130,11 +153,16 @@ impl Admission {
 
     /// A permit for one connection more, if there may be one.
     pub(crate) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        self.permit_at(None)
+    }
+
+    /// The same for a connection that came through the listener with this index.
+    pub(crate) fn permit_at(self: &Arc<Self>, listener: Option<u16>) -> Option<ConnectionPermit> {
         if !self.memory.take(MemoryUse::Connections, CONNECTION_BYTES) {
             return None;
         }
         // Counted before the bound is checked: dropping the permit takes the count back.
-        let permit = ConnectionPermit { admission: self.clone(), claimed: 0 };
+        let permit = ConnectionPermit { admission: self.clone(), claimed: 0, of_transport: 0, listener };
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 

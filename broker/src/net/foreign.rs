@@ -1,7 +1,5 @@
 //! Recognizes connections that do not speak MQTT by their first bytes, so that the log can name the protocol.
 
-use std::fmt;
-
 /// A protocol that the gateway does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
@@ -10,10 +8,21 @@ pub(crate) enum Protocol {
     Ssh,
     /// The header that a load balancer sends ahead of the client's bytes (the PROXY protocol).
     Proxy,
+    /// MQTT, in clear where TLS is wanted.
+    Mqtt,
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 4] = [Self::Tls, Self::Http, Self::Ssh, Self::Proxy];
+    pub(crate) const ALL: [Self; 5] = [Self::Tls, Self::Http, Self::Ssh, Self::Proxy, Self::Mqtt];
+
+    /// The protocol that begins with `bytes`, the first bytes of a connection that is to begin with TLS.
+    pub(crate) fn instead_of_tls(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            // The type of CONNECT; no record of TLS begins with this byte.
+            [0x10, ..] => Some(Self::Mqtt),
+            _ => Self::of(bytes).filter(|protocol| *protocol != Self::Tls),
+        }
+    }
 
     /// The protocol that begins with `bytes`, the first bytes of a connection. No such beginning can be that of a CONNECT.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
@@ -48,22 +57,35 @@ impl Protocol {
             Self::Http => "speaks_http",
             Self::Ssh => "speaks_ssh",
             Self::Proxy => "speaks_proxy_protocol",
+            Self::Mqtt => "speaks_mqtt",
+        }
+    }
+
+    /// The fault, in words for the log, at a listener that begins with `expected`.
+    pub(crate) fn instead_of(self, expected: Expected) -> &'static str {
+        match (self, expected) {
+            (Self::Tls, _) => "it speaks TLS, and this listener MQTT without TLS",
+            (Self::Http, Expected::Mqtt) => {
+                "it speaks HTTP, and this listener MQTT without WebSocket; health and metrics are where [http] or --http says"
+            }
+            (Self::Http, Expected::Tls) => "it speaks HTTP without TLS, and this listener MQTT with TLS",
+            (Self::Ssh, _) => "it speaks SSH, and this listener MQTT",
+            (Self::Proxy, Expected::Mqtt) => {
+                "it begins with the PROXY protocol of a load balancer, and this listener with MQTT"
+            }
+            (Self::Proxy, Expected::Tls) => {
+                "it begins with the PROXY protocol of a load balancer, and this listener with TLS"
+            }
+            (Self::Mqtt, _) => "it speaks MQTT without TLS, and this listener MQTT with TLS",
         }
     }
 }
 
-/// The fault, in words for the log.
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "it speaks TLS, and this listener MQTT without TLS",
-            Self::Http => {
-                "it speaks HTTP, and this listener MQTT without WebSocket; health and metrics are where [http] or --http says"
-            }
-            Self::Ssh => "it speaks SSH, and this listener MQTT",
-            Self::Proxy => "it begins with the PROXY protocol of a load balancer, and this listener with MQTT",
-        })
-    }
+/// What the first bytes of a connection are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Mqtt,
+    Tls,
 }
 
 #[cfg(test)]
@@ -82,7 +104,10 @@ mod tests {
             (b"\r\n\r\n\0\r\nQUIT\n!\x11", Protocol::Proxy),
         ] {
             assert_eq!(Protocol::of(bytes), Some(protocol));
+            let at_tls = (protocol != Protocol::Tls).then_some(protocol);
+            assert_eq!(Protocol::instead_of_tls(bytes), at_tls);
         }
+        assert_eq!(Protocol::instead_of_tls(b"\x10\x0d\0\x04MQTT\x04"), Some(Protocol::Mqtt));
         for mqtt in
             [&b""[..], b"\x10", b"\x10\x0d\0\x04MQTT\x04", b"\x16\x0d\0\x06MQIsdp\x03", b"G", b"\xc0\0", b"\r\n"]
         {

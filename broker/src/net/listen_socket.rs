@@ -27,6 +27,8 @@ pub(crate) enum ListenSocket {
 
 /// An address to listen on, and the list that names this address while it does not exist.
 pub(crate) struct ListenTarget {
+    /// The place of the address among those that were to be opened.
+    index: usize,
     address: ListenAddress,
     missing: AwaitedAddresses,
     /// True for an address whose absence is not reported.
@@ -72,10 +74,10 @@ fn open_all_with(
     let mut openings: Vec<ListenSocket> = Vec::new();
     // The addresses so far, each with its port if a socket is bound to the address.
     let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
-    for address in addresses {
+    for (index, address) in addresses.into_iter().enumerate() {
         let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
         let twin_port = twin.and_then(|(_, port)| port);
-        let place = ListenTarget { address, missing: missing.clone(), is_optional: twin.is_some() };
+        let place = ListenTarget { index, address, missing: missing.clone(), is_optional: twin.is_some() };
         match bind(address, twin_port) {
             Ok(socket) => openings.push(ListenSocket::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
@@ -103,6 +105,13 @@ impl ListenSocket {
             Self::Bound(_, socket) => socket.local_addr().ok().and_then(|address| address.as_socket()),
             Self::Listening(_, listener) => listener.local_addr().ok(),
             Self::Awaited(_) => None,
+        }
+    }
+
+    /// The place of its address among those that were to be opened, counted from 0.
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::Bound(target, _) | Self::Listening(target, _) | Self::Awaited(target) => target.index,
         }
     }
 
@@ -352,6 +361,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_interface_that_is_removed_or_replaced_is_noticed() {
         let place = |text: &str| ListenTarget {
+            index: 0,
             address: address(text),
             missing: AwaitedAddresses::default(),
             is_optional: false,
@@ -370,7 +380,7 @@ mod tests {
         let blocking = listening("127.0.0.1:0");
         let address: ListenAddress = blocking.local_addr().unwrap().into();
         let missing = AwaitedAddresses::default();
-        let place = ListenTarget { address, missing: missing.clone(), is_optional: false };
+        let place = ListenTarget { index: 0, address, missing: missing.clone(), is_optional: false };
         let awaited = tokio::spawn(async move { place.wait(None).await });
         while missing.reasons().is_empty() {
             sleep(Duration::from_millis(50)).await;

@@ -1,16 +1,18 @@
 //! Accepting connections, as many as admission allows.
 
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
-use super::transport::Transport;
+use super::listener_setup::ListenerSetup;
+use super::transport::{Layered, Transport};
 use rustix::io::Errno;
 use socket2::SockRef;
 use std::fs::File;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 /// Bytes that the system takes for a connection beyond those that are on their way. By default it takes megabytes for a peer that does not read.
@@ -27,18 +29,21 @@ pub(crate) trait Reception {
     /// Counts and logs that a connection is closed for want of room.
     fn refuse(&self, peer: SocketAddr, why: &str);
 
+    /// Counts and logs that a connection is closed for this error.
+    fn fail(&self, peer: SocketAddr, error: &io::Error);
+
     /// Serves a new connection.
     fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
 }
 
 /// Accepts connections for ever.
-pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
+pub(crate) async fn accept(reception: impl Reception, setup: &ListenerSetup, listener: TcpListener) {
     let mut reserve = Reserve::open();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 reception.count_accepted();
-                let Some(permit) = reception.admission().permit() else {
+                let Some(mut permit) = reception.admission().permit_at(Some(setup.index)) else {
                     reception.refuse(
                         peer,
                         "as many are open as connections in [capacity], max in [memory] or the system allows",
@@ -50,7 +55,14 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                 // The rest of what a client does not read stays with the core, which counts it.
                 let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
-                reception.receive(Transport::Tcp(stream), peer, permit, connect_permit);
+                if setup.has_layers() && !permit.claim_for_transport(Layered::HANDSHAKE_BYTES) {
+                    reception.refuse(peer, "memory is short, and its handshake would need some");
+                    continue;
+                }
+                match transport(stream, setup) {
+                    Ok(transport) => reception.receive(transport, peer, permit, connect_permit),
+                    Err(error) => reception.fail(peer, &error),
+                }
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {
@@ -68,6 +80,14 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
             },
         }
     }
+}
+
+/// The stream with what this listener has between its bytes and those of MQTT.
+fn transport(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Transport> {
+    if !setup.has_layers() {
+        return Ok(Transport::Tcp(stream));
+    }
+    Layered::new(stream, setup).map(|stream| Transport::Layered(Box::new(stream)))
 }
 
 /// How long to wait when trying again at once would only keep the processor busy.

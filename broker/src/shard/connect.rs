@@ -1,9 +1,11 @@
 //! The first packet of a connection. The Client Identifier in CONNECT says which shard is the connection's home.
 
 use super::connection_ends::{ConnectionEnd, EndReason};
-use super::mailbox::{Handover, LocalConnection};
+use super::mailbox::{Handover, LocalConnection, Mailboxes};
 use super::shared::Shard;
-use crate::net::{Admission, ConnectPermit, ConnectionPermit, GRACE, Protocol, Reception, Transport};
+use crate::net::{
+    Admission, ConnectPermit, ConnectionPermit, Expected, GRACE, LayerError, Protocol, Reception, TlsFault, Transport,
+};
 use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::fmt;
@@ -18,17 +20,57 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-impl Reception for Rc<Shard> {
+/// Who reads the first packet of connections: a shard, or a thread that only does that.
+pub(super) trait Lobby: Clone + 'static {
+    fn mailboxes(&self) -> &Mailboxes;
+
+    fn admission(&self) -> &Arc<Admission>;
+
+    /// The shard of this thread.
+    fn shard(&self) -> Option<&Rc<Shard>>;
+
+    /// Counts and logs that a connection is closed for want of room.
+    fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
+        self.mailboxes().connection_ends.count(EndReason::NoRoom);
+        self.admission().turn_away(peer, why);
+    }
+
+    /// Counts and logs why a connection ends before its CONNECT.
+    fn tell(&self, peer: Option<SocketAddr>, end: EndReason, why: fmt::Arguments<'_>) {
+        let connection_end = ConnectionEnd { end, client: "", address: peer, was_open: false, why };
+        self.mailboxes().connection_ends.tell(&connection_end);
+    }
+}
+
+impl Lobby for Rc<Shard> {
+    fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
     fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }
 
+    fn shard(&self) -> Option<&Rc<Shard>> {
+        Some(self)
+    }
+}
+
+impl<L: Lobby> Reception for L {
+    fn admission(&self) -> &Arc<Admission> {
+        Lobby::admission(self)
+    }
+
     fn count_accepted(&self) {
-        self.mailboxes.accepted.fetch_add(1, Ordering::Relaxed);
+        self.mailboxes().accepted.fetch_add(1, Ordering::Relaxed);
     }
 
     fn refuse(&self, peer: SocketAddr, why: &str) {
         self.turn_away(Some(peer), why);
+    }
+
+    fn fail(&self, peer: SocketAddr, error: &io::Error) {
+        self.tell(Some(peer), EndReason::HandshakeFailed, format_args!("{error}"));
     }
 
     fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit) {
@@ -50,67 +92,100 @@ impl Shard {
 
 /// Reads up to the end of CONNECT, and hands the connection to its home shard. A connection without a whole CONNECT is closed.
 async fn receive(
-    shard: Rc<Shard>,
-    transport: Transport,
+    lobby: impl Lobby,
+    mut transport: Transport,
     peer: Option<SocketAddr>,
     mut permit: ConnectionPermit,
     mut connect_permit: ConnectPermit,
 ) {
-    let tell = |end, why: fmt::Arguments<'_>| {
-        shard.mailboxes.connection_ends.tell(&ConnectionEnd { end, client: "", address: peer, was_open: false, why });
-    };
-    let (home, bytes) = match read_in_time(&shard, &transport, peer, (&mut permit, &mut connect_permit)).await {
+    let read = read_in_time(&lobby, &mut transport, peer, (&mut permit, &mut connect_permit)).await;
+    let (home, bytes) = match read {
         Ok(Ok(first)) => first,
-        // A health check connects, sends nothing and closes: that is not worth a log line.
-        Ok(Err(ConnectFailure::Peer(error, 0))) => {
-            shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
-            return tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
-        }
-        Ok(Err(ConnectFailure::Peer(_, read))) => {
-            return tell(
-                EndReason::LostBeforeConnect,
-                format_args!("it closed the connection after {read} bytes, in the midst of its CONNECT"),
-            );
-        }
-        Ok(Err(ConnectFailure::Foreign(protocol))) => {
-            return tell(EndReason::Foreign(protocol), format_args!("{protocol}"));
-        }
-        Ok(Err(ConnectFailure::Pressed(why))) => return shard.turn_away(peer, why),
+        Ok(Err(failure)) => return fail(&lobby, transport, peer, failure).await,
         Err(_) => {
             let why = format_args!("no whole CONNECT came in time");
-            return tell(EndReason::Code(ReasonCode::MaximumConnectTime), why);
+            return lobby.tell(peer, EndReason::Code(ReasonCode::MaximumConnectTime), why);
         }
     };
     drop(connect_permit);
-    if home == shard.index {
-        return shard.open_connection(transport, peer, bytes, permit).await;
+    // What the handshake took beyond this is free again.
+    permit.claim_for_transport(transport.idle_bytes());
+    if let Some(shard) = lobby.shard().filter(|shard| shard.index == home) {
+        return shard.clone().open_connection(transport, peer, bytes, permit).await;
     }
     match transport.detach() {
-        Ok(transport) => shard.mailboxes.send_home(home, Handover { transport, peer, bytes, permit }),
+        Ok(transport) => lobby.mailboxes().send_home(home, Handover { transport, peer, bytes, permit }),
         Err(error) => {
             tracing::warn!(address = peer.map(tracing::field::display), %error, "a connection could not be sent home")
         }
     }
 }
 
+/// Counts and logs why a connection has no CONNECT. A client whose handshake failed gets a moment to read why.
+async fn fail(lobby: &impl Lobby, mut transport: Transport, peer: Option<SocketAddr>, failure: ConnectFailure) {
+    match failure {
+        // A health check connects, sends nothing and closes: that is not worth a log line.
+        ConnectFailure::Peer(error, 0) => {
+            lobby.mailboxes().connection_ends.count(EndReason::LostBeforeConnect);
+            tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
+        }
+        ConnectFailure::Peer(_, read) => lobby.tell(
+            peer,
+            EndReason::LostBeforeConnect,
+            format_args!("it closed the connection after {read} bytes, in the midst of its CONNECT"),
+        ),
+        ConnectFailure::Foreign(protocol, expected) => {
+            lobby.tell(peer, EndReason::Foreign(protocol), format_args!("{}", protocol.instead_of(expected)));
+        }
+        ConnectFailure::Handshake(error) => {
+            lobby.tell(peer, EndReason::HandshakeFailed, format_args!("{}", TlsFault(&error)));
+            // The last bytes would be lost if the socket were closed with bytes of the client unread.
+            if transport.end_writing().is_ok() {
+                let _ = timeout(LAST_WORDS, transport.drain(MOST_DRAINED)).await;
+            }
+        }
+        ConnectFailure::Pressed(why) => lobby.turn_away(peer, why),
+    }
+}
+
+/// A client whose handshake failed has this time to read why, and may send so many bytes meanwhile.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const MOST_DRAINED: usize = 64 * 1024;
+
 /// Why a connection has no CONNECT.
 enum ConnectFailure {
     /// The peer closed the connection, or the network lost it, after so many bytes.
     Peer(io::Error, usize),
-    /// The client speaks another protocol than MQTT.
-    Foreign(Protocol),
+    /// The client speaks another protocol than the listener.
+    Foreign(Protocol, Expected),
+    /// The client breaks the protocol that is to come before MQTT, or is not let in by it.
+    Handshake(io::Error),
     Pressed(&'static str),
+}
+
+impl ConnectFailure {
+    /// The failure for an `error` of reading, after so many bytes of MQTT.
+    fn of(error: io::Error, read: usize) -> Self {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return Self::Peer(error, read);
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(LayerError::Foreign(protocol)) => Self::Foreign(*protocol, Expected::Tls),
+            _ => Self::Handshake(error),
+        }
+    }
 }
 
 /// As [`read`], but with a time limit.
 async fn read_in_time(
-    shard: &Shard,
-    transport: &Transport,
+    lobby: &impl Lobby,
+    transport: &mut Transport,
     peer: Option<SocketAddr>,
     permits: (&mut ConnectionPermit, &mut ConnectPermit),
 ) -> Result<Result<(u16, Vec<u8>), ConnectFailure>, Elapsed> {
-    let mut reading = pin!(read(shard, transport, peer, permits));
-    match timeout(shard.admission.connect_timeout, &mut reading).await {
+    let limit = lobby.admission().connect_timeout;
+    let mut reading = pin!(read(lobby, transport, peer, permits));
+    match timeout(limit, &mut reading).await {
         Err(_) => {
             // After the process was stopped for a while, the time may be over before the runtime has asked the system for arrived bytes.
             yield_now().await;
@@ -122,8 +197,8 @@ async fn read_in_time(
 
 /// Reads up to the end of CONNECT. Returns the home shard, and all bytes that were read.
 async fn read(
-    shard: &Shard,
-    transport: &Transport,
+    lobby: &impl Lobby,
+    transport: &mut Transport,
     peer: Option<SocketAddr>,
     (permit, connect_permit): (&mut ConnectionPermit, &mut ConnectPermit),
 ) -> Result<(u16, Vec<u8>), ConnectFailure> {
@@ -132,7 +207,7 @@ async fn read(
     loop {
         tokio::select! {
             ready = transport.readable() => ready.map_err(|error| ConnectFailure::Peer(error, bytes.len()))?,
-            () = shard.admission.pressure.notified() => {
+            () = lobby.admission().pressure.notified() => {
                 if since.elapsed() < GRACE {
                     continue;
                 }
@@ -143,19 +218,22 @@ async fn read(
                 }
             }
         }
-        let read = match read_chunk(transport, &mut bytes) {
-            Ok(0) => return Err(ConnectFailure::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(ConnectFailure::Peer(error, bytes.len())),
-        };
-        if !connect_permit.grow(read) || !claim(permit, bytes.capacity()) {
+        let before = bytes.len();
+        let read = read_chunk(transport, &mut bytes);
+        let arrived = transport.take_arrived(bytes.len() - before);
+        if !connect_permit.grow(arrived) || !claim(permit, bytes.capacity() + transport.held()) {
             return Err(ConnectFailure::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
         }
-        if let Some(protocol) = Protocol::of(&bytes) {
-            return Err(ConnectFailure::Foreign(protocol));
+        match read {
+            Ok(0) => return Err(ConnectFailure::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(ConnectFailure::of(error, bytes.len())),
         }
-        if let Some(home) = home(&bytes, shard, peer) {
+        if let Some(protocol) = Protocol::of(&bytes) {
+            return Err(ConnectFailure::Foreign(protocol, Expected::Mqtt));
+        }
+        if let Some(home) = home(&bytes, lobby, peer) {
             return Ok((home, bytes));
         }
     }
@@ -169,28 +247,29 @@ fn claim(permit: &mut ConnectionPermit, bytes: usize) -> bool {
 /// A CONNECT of so many bytes is small.
 const SMALL: usize = 4096;
 
-fn read_chunk(transport: &Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
+fn read_chunk(transport: &mut Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut chunk = [0; 4096];
     let read = transport.try_read_ready(&mut chunk)?;
     bytes.extend_from_slice(&chunk[..read]);
     Ok(read)
 }
 
-/// The home shard, once there are enough `bytes` to tell. If the packet is anything but a correct CONNECT, this shard is the home: its core refuses
-/// the packet as the specification says.
-fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
-    let here = Some(shard.index);
+/// The home shard, once there are enough `bytes` to tell. If the packet is anything but a correct CONNECT, this shard is the home, or any if this
+/// thread has none: its core refuses the packet as the specification says.
+fn home(bytes: &[u8], lobby: &impl Lobby, peer: Option<SocketAddr>) -> Option<u16> {
+    let shards = lobby.mailboxes().shards();
+    let any = || lobby.admission().any_home(shards);
+    let here = || Some(lobby.shard().map_or_else(any, |shard| shard.index));
     if peek_type(bytes) != Some(PacketType::Connect) {
-        return here;
+        return here();
     }
-    let Ok(whole) = split(bytes, shard.admission.connect_bytes) else { return here };
+    let Ok(whole) = split(bytes, lobby.admission().connect_bytes) else { return here() };
     let (frame, _) = whole?;
-    let Ok(connect) = Connect::decode(frame) else { return here };
+    let Ok(connect) = Connect::decode(frame) else { return here() };
     tracing::debug!(client = %Escaped(connect.client_id), address = peer.map(tracing::field::display), version = %connect.version, "CONNECT");
-    let shards = shard.mailboxes.shards();
     Some(match connect.client_id {
         // The core of that shard assigns a Client Identifier whose home is the same shard.
-        "" => shard.admission.any_home(shards),
+        "" => any(),
         id => goldcrest_core::Shard::home_of(id.as_bytes(), shards),
     })
 }

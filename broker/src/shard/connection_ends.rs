@@ -30,6 +30,8 @@ pub(crate) enum EndReason {
     LostBeforeConnect,
     /// The broker closed the connection because there were too many others.
     NoRoom,
+    /// The client was not let in by TLS, or broke its protocol.
+    HandshakeFailed,
     /// The client speaks another protocol.
     Foreign(Protocol),
 }
@@ -44,6 +46,7 @@ impl EndReason {
             Self::Lost => "lost".to_owned(),
             Self::LostBeforeConnect => "lost_before_connect".to_owned(),
             Self::NoRoom => "no_room".to_owned(),
+            Self::HandshakeFailed => "handshake_failed".to_owned(),
             Self::Foreign(protocol) => protocol.label().to_owned(),
         }
     }
@@ -56,19 +59,21 @@ impl EndReason {
             Self::NoRoom => 2,
             Self::Disconnected => 3,
             Self::DisconnectedWithError => 4,
-            Self::Foreign(protocol) => 5 + protocol as usize,
+            Self::HandshakeFailed => 5,
+            Self::Foreign(protocol) => 6 + protocol as usize,
             Self::Code(code) => Self::OTHERS + code as usize,
         }
     }
 
-    const OTHERS: usize = 5 + Protocol::ALL.len();
+    const OTHERS: usize = 6 + Protocol::ALL.len();
 
     /// All reasons that have a metric.
     fn all() -> impl Iterator<Item = Self> {
-        use EndReason::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
+        use EndReason::{Disconnected, DisconnectedWithError, HandshakeFailed, Lost, LostBeforeConnect, NoRoom};
         let errors = ReasonCode::ALL.iter().copied().filter(|code| code.is_error()).map(Self::Code);
         let foreign = Protocol::ALL.into_iter().map(Self::Foreign);
-        [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom].into_iter().chain(foreign).chain(errors)
+        let others = [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom, HandshakeFailed];
+        others.into_iter().chain(foreign).chain(errors)
     }
 }
 

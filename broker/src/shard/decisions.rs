@@ -2,9 +2,9 @@
 
 use super::mailbox::Mailboxes;
 use crate::access::{AccessRequest, ClientConnection, Decide, Decision, Reply};
+use crate::net::Socket;
 use goldcrest_core::codec::ReasonCode;
 use goldcrest_core::{Ask, Broker, ConnectionId, Instant, Verdict};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Who decides about the clients of a shard.
@@ -17,14 +17,8 @@ pub(super) struct Decisions {
 impl Decisions {
     /// Asks the decider about a client. The decision comes through the mailbox of the shard. At most one question for each
     /// connection is under way.
-    pub(super) fn ask(
-        &self,
-        now: Instant,
-        broker: &mut Broker<'static>,
-        id: ConnectionId,
-        peer: Option<SocketAddr>,
-        ask: &Ask<'_>,
-    ) {
+    pub(super) fn ask(&self, now: Instant, broker: &mut Broker<'static>, socket: &Socket, ask: &Ask<'_>) {
+        let id = socket.id;
         let Some(decider) = &self.decider else {
             // Without a decider the broker is told to ask nothing. If it asks all the same, it gets the safe answer: a
             // refusal.
@@ -34,7 +28,7 @@ impl Decisions {
         let reply = Reply::new(move |decision| {
             mailboxes.tell(shard, Box::new(move |now, broker| decide(now, broker, id, &decision)));
         });
-        decider.decide(AccessRequest::new(ClientConnection { shard, id }, peer, ask), reply);
+        decider.decide(AccessRequest::new(ClientConnection { shard, id }, socket, ask), reply);
     }
 }
 

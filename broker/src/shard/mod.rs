@@ -4,6 +4,7 @@
 //! task             the thread with its runtime: one task runs the event loop, others accept, read CONNECT or close
 //! shared           the state that the tasks of a shard share
 //! connect          reads the first packet of a connection, and sends the connection to its home shard
+//! doorstep         threads for what comes before CONNECT and takes long: TLS handshakes
 //! event_loop       one turn: bytes in, forwards to other shards, bytes out
 //! decisions        asks the embedding program whether a client may connect
 //! events           events on their way to the embedding program
@@ -20,6 +21,7 @@ mod clock;
 mod connect;
 mod connection_ends;
 mod decisions;
+mod doorstep;
 mod event_loop;
 mod events;
 mod forwards;
@@ -31,6 +33,7 @@ mod shared;
 mod task;
 
 pub(crate) use clock::Clock;
+pub(crate) use doorstep::{Doorstep, DoorstepPlan, doorsteps_for};
 pub(crate) use event_loop::EventLoop;
 pub(crate) use events::{EventSender, event_channel};
 pub use events::{EventStream, GatewayEvent, Happened};

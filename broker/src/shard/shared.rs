@@ -46,7 +46,7 @@ impl Shard {
     }
 
     /// Counts and logs that a connection is closed for want of room.
-    pub(crate) fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
+    fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
         self.mailboxes.connection_ends.count(EndReason::NoRoom);
         self.admission.turn_away(peer, why);
     }

@@ -2,13 +2,14 @@
 //! threads of other shards may run the event loop for a moment.
 
 use super::clock::Clock;
+use super::doorstep::accept_all;
 use super::event_loop::EventLoop;
 use super::events::EventSender;
 use super::mailbox::{KEPT_ENTRIES, Mailboxes};
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
 use crate::access::{Access, Principals};
-use crate::net::{self, Admission, ByteQueue, ListenSocket};
+use crate::net::{Accepting, Admission, ByteQueue};
 use goldcrest_core::{Broker, Capacity, ConnectionId, Memory, MemoryCeiling};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
@@ -22,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinSet, spawn_local, unconstrained, yield_now};
+use tokio::task::{spawn_local, unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, timeout};
 
 /// When the gateway stops, clients have this time to read their DISCONNECT and to close.
@@ -48,7 +49,7 @@ pub(crate) struct ShardPlan {
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     pub(crate) principals: Arc<Principals>,
     /// The listeners on which this shard accepts connections for all shards. They come once all shards are restored.
-    pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
+    pub(crate) listeners: oneshot::Receiver<Vec<Accepting>>,
     /// Once this is true, restoring ends early with an error.
     pub(crate) gives_up: Arc<AtomicBool>,
 }
@@ -74,7 +75,7 @@ pub(crate) fn run(plan: ShardPlan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
+fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accepting>>)> {
     let ShardPlan {
         config,
         capacity,
@@ -116,10 +117,10 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
 /// nobody.
 async fn serve(
     shard: Rc<Shard>,
-    listeners: oneshot::Receiver<Vec<ListenSocket>>,
+    listeners: oneshot::Receiver<Vec<Accepting>>,
     tell_started: impl FnOnce() -> bool,
 ) -> io::Result<()> {
-    let accepting = spawn_local(accept_all(shard.clone(), listeners));
+    let accepting = spawn_local(accept_on_all(shard.clone(), listeners));
     spawn_local(unconstrained(ShardTask::new(shard.clone())));
     if !tell_started() {
         return Ok(());
@@ -141,18 +142,10 @@ async fn serve(
 }
 
 /// Accepts connections on all `listeners`, once these have come, until the task is aborted.
-async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSocket>>) {
-    let Ok(listeners) = listeners.await else { return };
-    let mut accepting = JoinSet::new();
-    for opening in listeners {
-        let shard = shard.clone();
-        accepting.spawn_local(async move {
-            if let Err(error) = opening.serve(|listener| net::accept(shard.clone(), listener)).await {
-                tracing::error!(%error, "a listener was lost");
-            }
-        });
+async fn accept_on_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Accepting>>) {
+    if let Ok(listeners) = listeners.await {
+        accept_all(shard, listeners).await;
     }
-    while accepting.join_next().await.is_some() {}
 }
 
 /// The task that runs the event loop. It runs one turn each time when sockets are ready, when there is mail, when another task has used the event

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod certificates;
 pub(crate) mod server;
 
 use goldcrest::{Config, Gateway, Listener};
@@ -35,8 +36,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     version: Version,
     received: Vec<u8>,
 }
@@ -56,6 +57,27 @@ impl Client {
         client.send(Packet::Connect(connect_packet(client_id)));
         client.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
         client
+    }
+
+    /// Whether the connection is gone, whatever the reason.
+    pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let read = self.stream.read(&mut [0; 16]);
+        !matches!(&read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client on a Network Connection that was opened already.
+    pub(crate) fn on(stream: S) -> Self {
+        Self { stream, version: Version::V5, received: Vec::new() }
+    }
+
+    /// Sends CONNECT, and expects a new Session.
+    pub(crate) fn connected(mut self, client_id: &str) -> Self {
+        self.send(Packet::Connect(connect_packet(client_id)));
+        self.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+        self
     }
 
     pub(crate) fn send(&mut self, packet: Packet<'_>) {
@@ -114,13 +136,6 @@ impl Client {
     pub(crate) fn expect_end(&mut self) {
         assert!(self.received.is_empty());
         assert_eq!(self.stream.read(&mut [0; 16]).expect("an orderly end"), 0);
-    }
-
-    /// Whether the connection is gone, whatever the reason.
-    pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
-        self.stream.set_read_timeout(Some(time)).unwrap();
-        let read = self.stream.read(&mut [0; 16]);
-        !matches!(&read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 }
 

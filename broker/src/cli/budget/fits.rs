@@ -126,7 +126,7 @@ impl Setting<'_> {
         let mut text = format!(
             "Memory is at most {bound}. Of it {} are taken by the program and {} shards before a client comes.\n\
              Of each of these alone so many fit into the rest, a third of which is left to everything else:\n\n",
-            Rounded(other_bytes(max, self.shards)),
+            Rounded(self.other_bytes(max)),
             self.shards,
         );
         let things = [
@@ -192,10 +192,15 @@ impl Setting<'_> {
         ceiling.free() > 0 && MemoryUse::ALL.iter().all(has_room)
     }
 
+    /// What is taken at start.
+    fn other_bytes(&self, max: usize) -> usize {
+        other_bytes(max, self.shards, self.config.has_layers())
+    }
+
     /// A ceiling of which nothing is taken but what is taken at start.
     fn ceiling(&self, max: usize) -> Arc<MemoryCeiling> {
         let ceiling = MemoryCeiling::new(max);
-        ceiling.take_anyway(MemoryUse::Other, other_bytes(max, self.shards));
+        ceiling.take_anyway(MemoryUse::Other, self.other_bytes(max));
         ceiling
     }
 }

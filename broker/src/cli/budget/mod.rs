@@ -175,8 +175,8 @@ fn full_tables(options: &BudgetOptions, config: &Config, shards: u16) -> String 
     let core = entries.bytes(&EntryBytes::HERE);
     table.total("broker of a shard", core);
     let packet_bytes = limits.packet_bytes as usize;
-    let sockets =
-        table.add("sockets, packets half received", capacity.connections, EventLoop::most_bytes_each(packet_bytes));
+    let socket = EventLoop::most_bytes_each(packet_bytes, config.has_layers());
+    let sockets = table.add("sockets, packets half received", capacity.connections, socket);
     let in_transit = crate::shard::most_bytes_in_transit(packet_bytes);
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());

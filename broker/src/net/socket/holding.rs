@@ -24,23 +24,25 @@ impl Socket {
 
     /// The same. If the socket `is_first` among those that wait for memory, its packet may take more.
     pub(crate) fn claim_memory_as(&mut self, now: Instant, consumed: usize, is_first: bool) -> Holding {
-        if self.unread.is_empty() && self.unsent.is_empty() && self.permit.claimed() == 0 {
+        let in_transport = self.transport.held();
+        if self.unread.is_empty() && self.unsent.is_empty() && in_transport == 0 && self.permit.claimed() == 0 {
             self.begun = None;
             return Holding::Granted;
         }
         let begun = self.unread.as_slice();
         let len = packet_len(begun).unwrap_or(0) as usize;
         let come = begun.len();
-        let is_renewed = self.begun.is_none_or(|(_, before)| consumed > 0 || come >= before + SHORT_REST);
-        if come == 0 {
+        let waits = come + self.transport.begun();
+        let is_renewed = self.begun.is_none_or(|(_, before)| consumed > 0 || waits >= before + SHORT_REST);
+        if waits == 0 {
             self.begun = None;
         } else if is_renewed {
-            self.begun = Some((now, come));
+            self.begun = Some((now, waits));
         }
         let holds = self.unread.capacity();
         let is_large = self.reading == Reading::Open && come < len && len > LONG_PACKET;
         let is_due = self.promised == len || come > SHORT_REST || self.permit.most_at_once(CHUNK) < CHUNK;
-        let unsent = self.unsent.capacity();
+        let unsent = self.unsent.capacity() + in_transport;
         self.promised = 0;
         let mut is_refused = false;
         if is_large && is_due {
@@ -55,6 +57,11 @@ impl Socket {
             true => Holding::Granted,
             false => Holding::Refused,
         }
+    }
+
+    /// Whether the transport holds bytes, for which memory has to be claimed.
+    pub(crate) fn holds_in_transport(&self) -> bool {
+        self.transport.held() > 0
     }
 
     /// Since when the socket has held bytes of an unfinished packet and received less than [`SHORT_REST`] more. `None` if there is no such packet, or if
@@ -73,7 +80,7 @@ impl Socket {
     pub(crate) fn forget_unread(&mut self) {
         self.unread.clear();
         (self.promised, self.begun, self.waits_for_memory) = (0, None, false);
-        let _ = self.permit.claim(self.unsent.capacity());
+        let _ = self.permit.claim(self.unsent.capacity() + self.transport.held());
     }
 
     /// The most bytes that the core may give for one write.

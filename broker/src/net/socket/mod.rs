@@ -3,7 +3,7 @@
 mod holding;
 
 pub(crate) use self::holding::Holding;
-use super::transport::{Asking, Source, Transport};
+use super::transport::{Asking, ClientCertificate, Source, Transport};
 use super::{ByteQueue, ConnectionPermit};
 use goldcrest_core::codec::packet_len;
 use goldcrest_core::{ConnectionId, Instant};
@@ -11,6 +11,7 @@ use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, ReadBuf};
@@ -107,6 +108,16 @@ impl Socket {
         }
     }
 
+    /// The index of the listener that the connection came through; `None` if the peer is in this process.
+    pub(crate) fn listener(&self) -> Option<u16> {
+        self.permit.listener()
+    }
+
+    /// The certificate that the peer has shown.
+    pub(crate) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.transport.certificate()
+    }
+
     /// The address of the peer; `None` if the peer is in this process, or the system does not know the address any more.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.transport.peer()
@@ -147,6 +158,22 @@ impl Socket {
     }
 
     fn poll_read_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        asking: Asking,
+        share: usize,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<ReadOutcome>> {
+        let read = self.poll_read_into(cx, asking, share, buffer);
+        // The transport may have answered by itself.
+        if self.transport.holds_unsent() == Some(true) && !self.is_blocked && !self.is_broken {
+            self.is_blocked = true;
+            self.wake();
+        }
+        read
+    }
+
+    fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,
         asking: Asking,
@@ -272,8 +299,13 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        if written < bytes.len() + payload.len() {
-            self.is_blocked = true;
+        // A transport that keeps bytes accepts all of `bytes` or nothing.
+        let is_short = written < bytes.len() + payload.len();
+        self.is_blocked = match self.transport.holds_unsent() {
+            Some(holds_unsent) => holds_unsent || written < bytes.len(),
+            None => is_short,
+        };
+        if self.is_blocked {
             self.wake();
         }
         self.unsent.push(bytes.get(written..).unwrap_or(&[]), 0);
@@ -284,14 +316,8 @@ impl Socket {
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.is_blocked {
             ready!(self.transport.poll_write_ready(cx))?;
-            if !self.unsent.is_empty() {
-                match self.transport.try_write(self.unsent.as_slice()) {
-                    Ok(written) => self.unsent.consume(written),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            }
-            self.is_blocked = !self.unsent.is_empty();
+            write_once(&mut self.transport, &mut self.unsent)?;
+            self.is_blocked = is_left(&self.transport, &self.unsent);
         }
         Poll::Ready(Ok(()))
     }
@@ -302,35 +328,35 @@ impl Socket {
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
-        let Self { transport, unsent, permit: _permit, .. } = self;
-        let said = timeout(WRITE, write_rest(&transport, unsent)).await;
+        // More than the largest packet of the default limits: a client may be halfway through a packet that is refused.
+        const MOST_DRAINED: usize = 16 * 1024 * 1024;
+        let Self { mut transport, unsent, permit: _permit, .. } = self;
+        let said = timeout(WRITE, write_rest(&mut transport, unsent)).await;
         if matches!(said, Ok(Ok(()))) && transport.end_writing().is_ok() {
-            let _ = timeout(DRAIN, drain(&transport)).await;
+            let _ = timeout(DRAIN, transport.drain(MOST_DRAINED)).await;
         }
     }
 }
 
-async fn write_rest(transport: &Transport, mut unsent: ByteQueue) -> io::Result<()> {
-    while !unsent.is_empty() {
+async fn write_rest(transport: &mut Transport, mut unsent: ByteQueue) -> io::Result<()> {
+    while is_left(transport, &unsent) {
         transport.writable().await?;
-        match transport.try_write(unsent.as_slice()) {
-            Ok(written) => unsent.consume(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        write_once(transport, &mut unsent)?;
     }
     Ok(())
 }
 
-/// Reads bytes and discards them, until the peer has closed its side too, or has sent more than it can have sent before it read the last bytes.
-async fn drain(transport: &Transport) -> io::Result<()> {
-    // More than the largest packet of the default limits: a client may be halfway through a packet that is refused.
-    let mut budget = 16 * 1024 * 1024;
-    while budget > 0 {
-        transport.readable().await?;
-        match transport.try_read_ready(&mut [0; 4096]) {
-            Ok(0) => break,
-            Ok(read) => budget -= read.min(budget),
+/// Whether bytes wait to be written, here or in the transport.
+fn is_left(transport: &Transport, unsent: &ByteQueue) -> bool {
+    !unsent.is_empty() || transport.holds_unsent() == Some(true)
+}
+
+/// Writes bytes that wait, as many as the system takes.
+fn write_once(transport: &mut Transport, unsent: &mut ByteQueue) -> io::Result<()> {
+    transport.flush()?;
+    if !unsent.is_empty() {
+        match transport.try_write(unsent.as_slice()) {
+            Ok(written) => unsent.consume(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -344,7 +370,6 @@ mod tests {
     use crate::net::Admission;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
     use std::future::poll_fn;
-    use std::sync::Arc;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 

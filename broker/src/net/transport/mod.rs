@@ -1,31 +1,39 @@
-//! The stream of bytes below a [`Socket`](super::Socket): over TCP, or in memory.
+//! The stream of bytes below a [`Socket`](super::Socket): over TCP, with TLS between, or in memory.
 //!
 //! To add a transport, add a variant to [`Transport`], with its part in each method; [`Detached`] is how it goes from one thread to
 //! another. An event loop hears of bytes only when they arrive. So a transport that keeps bytes inside, such as decrypted ones, must report
 //! them in [`Transport::wake_when_readable`].
 
+mod certificate;
+mod layered;
 pub(crate) mod memory;
 mod tcp;
 
+pub use self::certificate::ClientCertificate;
+pub(crate) use self::layered::{LayerError, Layered};
+
+use layered::Layers;
 use memory::MemoryStream;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The stream of one Network Connection. It is registered with the runtime of the thread that it is used on.
-#[derive(Debug)]
 pub(crate) enum Transport {
     /// A socket of the system.
     Tcp(TcpStream),
+    /// A socket of the system whose bytes are not those of MQTT.
+    Layered(Box<Layered>),
     /// The other end is in this process.
     Memory(Box<MemoryStream>),
 }
 
-// The other variants do not make `Transport` larger than a TCP connection.
-const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>());
+// The other variants make `Transport` no larger than a TCP connection and the word that tells them apart.
+const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>() + size_of::<usize>());
 
 /// Who is asked whether there are bytes to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +49,66 @@ impl Transport {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Layered(stream) => stream.peer(),
             Self::Memory(_) => None,
+        }
+    }
+
+    /// The certificate that the peer has shown.
+    pub(crate) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        match self {
+            Self::Layered(stream) => stream.certificate(),
+            Self::Tcp(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// The bytes of memory that it holds for bytes that wait.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Layered(stream) => stream.held(),
+            // The bytes in a memory stream are bounded, and few have one.
+            Self::Tcp(_) | Self::Memory(_) => 0,
+        }
+    }
+
+    /// The bytes of memory that it takes while it is idle, beyond those of a connection over TCP.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        match self {
+            Self::Layered(stream) => stream.idle_bytes(),
+            Self::Tcp(_) | Self::Memory(_) => 0,
+        }
+    }
+
+    /// How many bytes have come that can't be read before others have come.
+    pub(crate) fn begun(&self) -> usize {
+        match self {
+            Self::Layered(stream) => stream.begun(),
+            Self::Tcp(_) | Self::Memory(_) => 0,
+        }
+    }
+
+    /// How many bytes have come from the peer since the last call, where the last read yielded `read`.
+    pub(crate) fn take_arrived(&mut self, read: usize) -> usize {
+        match self {
+            Self::Layered(stream) => stream.take_arrived(),
+            Self::Tcp(_) | Self::Memory(_) => read,
+        }
+    }
+
+    /// Whether it has accepted bytes that the system has not. It accepts no others meanwhile. `None`: it keeps none, so what it has not accepted stays
+    /// with the writer.
+    pub(crate) fn holds_unsent(&self) -> Option<bool> {
+        match self {
+            Self::Layered(stream) => Some(stream.holds_unsent()),
+            Self::Tcp(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// Writes bytes that it has accepted, as many as the system takes.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Layered(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -55,6 +122,7 @@ impl Transport {
         match (self, asking) {
             (Self::Tcp(stream), Asking::Runtime) => Pin::new(stream).poll_read(cx, into),
             (Self::Tcp(stream), Asking::System) => tcp::poll_read(stream, into),
+            (Self::Layered(stream), asking) => stream.poll_read(cx, asking, into),
             (Self::Memory(stream), _) => Pin::new(&mut **stream).poll_read(cx, into),
         }
     }
@@ -63,9 +131,10 @@ impl Transport {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: there is nothing yet.
-    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => tcp::try_read(stream, into),
+            Self::Layered(stream) => stream.try_read(Asking::System, into),
             Self::Memory(stream) => stream.try_read(into),
         }
     }
@@ -75,7 +144,7 @@ impl Transport {
     /// bytes are waiting.
     pub(crate) fn wake_when_readable(&self, cx: &Context<'_>) {
         let may_be_readable = match self {
-            Self::Tcp(_) => true,
+            Self::Tcp(_) | Self::Layered(_) => true,
             Self::Memory(stream) => stream.poll_readable(cx).is_ready(),
         };
         if may_be_readable {
@@ -87,17 +156,19 @@ impl Transport {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: the transport accepts no bytes now. Any other error: it never will again.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Layered(stream) => stream.try_write(&[IoSlice::new(bytes)]),
             Self::Memory(stream) => stream.try_write(bytes),
         }
     }
 
     /// As [`Transport::try_write`], for bytes that stand in several places.
-    pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn try_write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(parts),
+            Self::Layered(stream) => stream.try_write(parts),
             Self::Memory(stream) => stream.try_write_vectored(parts),
         }
     }
@@ -106,6 +177,7 @@ impl Transport {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Layered(stream) => stream.poll_write_ready(cx),
             Self::Memory(stream) => stream.poll_write_ready(cx),
         }
     }
@@ -114,6 +186,7 @@ impl Transport {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
+            Self::Layered(stream) => stream.readable().await,
             Self::Memory(stream) => {
                 stream.readable().await;
                 Ok(())
@@ -122,9 +195,19 @@ impl Transport {
     }
 
     /// As [`Transport::try_read`], but asks the runtime first: after [`Transport::readable`].
-    pub(crate) fn try_read_ready(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn try_read_ready(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(into),
+            Self::Layered(stream) => stream.try_read(Asking::Runtime, into),
+            Self::Memory(stream) => stream.try_read(into),
+        }
+    }
+
+    /// As [`Transport::try_read_ready`], for bytes that nobody wants.
+    fn try_discard(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(into),
+            Self::Layered(stream) => stream.try_discard(into),
             Self::Memory(stream) => stream.try_read(into),
         }
     }
@@ -135,13 +218,36 @@ impl Transport {
     }
 
     /// Tells the peer that no more bytes follow. The peer may still send.
-    pub(crate) fn end_writing(&self) -> io::Result<()> {
+    pub(crate) fn end_writing(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => tcp::end_writing(stream),
+            Self::Layered(stream) => stream.end_writing(),
             Self::Memory(stream) => {
                 stream.end_writing();
                 Ok(())
             }
+        }
+    }
+
+    /// Reads bytes and discards them, until the peer has closed its side too, or has sent `budget` bytes.
+    pub(crate) async fn drain(&self, mut budget: usize) -> io::Result<()> {
+        while budget > 0 {
+            self.arrival().await?;
+            match self.try_discard(&mut [0; 4096]) {
+                Ok(0) => break,
+                Ok(read) => budget -= read.min(budget),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends when the system has bytes of the peer, or the end.
+    async fn arrival(&self) -> io::Result<()> {
+        match self {
+            Self::Layered(stream) => stream.arrival().await,
+            Self::Tcp(_) | Self::Memory(_) => self.readable().await,
         }
     }
 
@@ -152,15 +258,19 @@ impl Transport {
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
             Self::Tcp(stream) => Ok(Detached::Tcp(stream.into_std()?)),
+            Self::Layered(stream) => {
+                let (stream, layers) = stream.detach()?;
+                Ok(Detached::Layered(stream, layers))
+            }
             Self::Memory(stream) => Ok(Detached::Memory(stream)),
         }
     }
 }
 
 /// A [`Transport`] on its way to another thread, which has another runtime.
-#[derive(Debug)]
 pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
+    Layered(std::net::TcpStream, Box<Layers>),
     Memory(Box<MemoryStream>),
 }
 
@@ -172,6 +282,7 @@ impl Detached {
     pub(crate) fn attach(self) -> io::Result<Transport> {
         match self {
             Self::Tcp(stream) => Ok(Transport::Tcp(TcpStream::from_std(stream)?)),
+            Self::Layered(stream, layers) => Ok(Transport::Layered(Box::new(Layered::attach(stream, *layers)?))),
             Self::Memory(stream) => Ok(Transport::Memory(stream)),
         }
     }

@@ -29,7 +29,7 @@ use super::mailbox::{Handover, LocalConnection, Mail, Mailboxes, SleepingEventLo
 use super::persistence::Persistence;
 use super::ready_queue::ReadyQueue;
 use crate::access::Decide;
-use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, READ_BUFFER, Reading, Socket, Transport};
+use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, Layered, READ_BUFFER, Reading, Socket, Transport};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -100,9 +100,10 @@ impl EventLoop {
     /// The length of the buffers that all sockets of a shard share, in bytes.
     pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + ByteQueue::SPARE_BYTES;
 
-    /// The most bytes of memory that one connection needs, besides its state in the core.
-    pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
-        size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
+    /// The most bytes of memory that one connection needs, besides its state in the core. `has_layers`: with TLS or the like.
+    pub(crate) const fn most_bytes_each(packet_bytes: usize, has_layers: bool) -> usize {
+        let layers = if has_layers { Layered::BYTES + Layered::MOST_HELD } else { 0 };
+        size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes)).saturating_add(layers)
     }
 
     pub(crate) fn new(

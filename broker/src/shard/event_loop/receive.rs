@@ -20,7 +20,13 @@ impl EventLoop {
                 Reading::Waiting | Reading::Closed => return,
             }
             let arrived = match socket.poll_read(cx, asking, share, read_buffer) {
-                Poll::Pending => return,
+                Poll::Pending => {
+                    if socket.holds_in_transport() {
+                        let now = self.begin();
+                        self.claim_memory(now, id, 0);
+                    }
+                    return;
+                }
                 Poll::Ready(Err(_)) => return self.lose(id),
                 Poll::Ready(Ok(arrived)) => arrived,
             };
@@ -108,7 +114,7 @@ fn after(
         Next::Read | Next::Yield => Reading::Open,
         Next::Wait => Reading::Waiting,
         Next::Ask(ask) => {
-            decisions.ask(now, broker, socket.id, socket.peer(), ask);
+            decisions.ask(now, broker, socket, ask);
             Reading::Waiting
         }
         Next::Close => Reading::Closed,

@@ -1,0 +1,79 @@
+//! The keys of `[[listener]]`.
+
+use super::{ClientCertificates, Config, Listener, TlsConfig, TlsVersion};
+use std::path::{Path, PathBuf};
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::from_toml(Path::new("gateway.toml"), text).map_err(|error| error.to_string())
+}
+
+fn mistake(keys: &str) -> String {
+    read(&format!("[[listener]]\naddress = \"127.0.0.1:8883\"\n{keys}")).unwrap_err()
+}
+
+const TLS: &str = "transport = \"tls\"\ncertificate = \"s.pem\"\nkey = \"s.key\"\n";
+
+#[test]
+fn the_keys_of_a_listener_with_tls_set_their_fields() {
+    let text = format!(
+        "[[listener]]\naddress = \"localhost:8883\"\n{TLS}[[listener]]\naddress = \"*:8884\"\n{TLS}client_ca = \"ca.pem\"\n\
+         client_certificate = \"required\"\ncrl = [\"a.crl\", \"b.crl\"]\ncrl_depth = \"chain\"\nmin_version = \"1.3\"\nrecord_bytes = 4096\n"
+    );
+    let listeners = read(&text).unwrap().listeners;
+    let plain = TlsConfig::new("s.pem", "s.key");
+    assert_eq!(
+        listeners[..2],
+        ["127.0.0.1:8883", "[::1]:8883"].map(|at| Listener::new(at.parse().unwrap()).with_tls(plain.clone()))
+    );
+    let mutual = TlsConfig {
+        client_ca: Some("ca.pem".into()),
+        client_certificate: ClientCertificates::Required,
+        crl: ["a.crl", "b.crl"].map(PathBuf::from).into(),
+        crl_covers_chain: true,
+        min_version: TlsVersion::V1_3,
+        record_bytes: 4096,
+        ..plain
+    };
+    assert_eq!(
+        listeners[2..],
+        ["0.0.0.0:8884", "[::]:8884"].map(|at| Listener::new(at.parse().unwrap()).with_tls(mutual.clone()))
+    );
+    assert!(!listeners[2].is_open_by_mistake(), "all its clients prove who they are");
+    let optional = TlsConfig { client_certificate: ClientCertificates::Optional, ..mutual };
+    assert!(Listener::new("0.0.0.0:1".parse().unwrap()).with_tls(optional).is_open_by_mistake());
+    let clear = read("[[listener]]\naddress = \"127.0.0.1:1\"\ntransport = \"tcp\"\n").unwrap();
+    assert_eq!(clear.listeners, [Listener::new("127.0.0.1:1".parse().unwrap())]);
+}
+
+#[test]
+fn keys_of_a_listener_that_do_not_go_together_are_refused() {
+    assert!(
+        mistake("transport = \"udp\"").starts_with(
+            "gateway.toml:3: listener.transport: \"udp\" is not allowed; allowed: one of \"tcp\", \"tls\""
+        )
+    );
+    assert_eq!(
+        mistake("certificate = \"s.pem\""),
+        "gateway.toml:1: listener: certificate is about transport = \"tls\", and this listener has \"tcp\""
+    );
+    for key in ["key = \"k\"", "client_ca = \"c\"", "crl = []", "min_version = \"1.2\"", "record_bytes = 512"] {
+        assert!(mistake(key).contains(" is about transport = \"tls\""), "{key}");
+    }
+    let missing = |key| format!("gateway.toml:1: listener.{key}: missing; this table needs it");
+    assert_eq!(mistake("transport = \"tls\""), missing("certificate"));
+    assert_eq!(mistake("transport = \"tls\"\ncertificate = \"s.pem\""), missing("key"));
+    assert_eq!(mistake(&format!("{TLS}client_certificate = \"required\"")), missing("client_ca"));
+    assert_eq!(
+        mistake(&format!("{TLS}client_certificate = \"optional\"\nclient_ca = \"c\"\ncrl_depth = \"leaf\"")),
+        missing("crl")
+    );
+    assert_eq!(
+        mistake(&format!("{TLS}crl = [\"c\"]")),
+        "gateway.toml:1: listener: crl is about certificates of clients: say client_certificate = \"required\" or \"optional\" too"
+    );
+    assert!(
+        mistake(&format!("{TLS}client_certificate = true")).contains("one of \"none\", \"optional\", \"required\"")
+    );
+    assert!(mistake(&format!("{TLS}record_bytes = 16385")).contains("an integer from 512 to 16384"));
+    assert!(mistake("transport = \"tls\"\ncertificate = \"\"").contains("allowed: the path of a file"));
+}

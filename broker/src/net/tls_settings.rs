@@ -1,0 +1,181 @@
+//! What the TLS of a listener is made of: certificates, keys, CAs and lists of revoked certificates, read from their files.
+
+use crate::config::{ClientCertificates, TlsConfig, TlsVersion};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The TLS of one listener. New connections take what was read last; those that are open go on with what they began with.
+#[derive(Debug)]
+pub(crate) struct TlsSettings {
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+/// Why the files of a listener's TLS can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError {
+    /// The file that is at fault.
+    pub file: PathBuf,
+    /// What is wrong with the file, in words.
+    pub message: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.message)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl TlsError {
+    fn new(file: &Path, message: impl fmt::Display) -> Self {
+        Self { file: file.to_owned(), message: message.to_string() }
+    }
+}
+
+impl TlsSettings {
+    /// Reads the files of a listener.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is not what it is to be.
+    pub(crate) fn read(config: &TlsConfig) -> Result<Self, TlsError> {
+        Ok(Self { current: RwLock::new(server_config(config)?) })
+    }
+
+    /// What new connections are to use.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Everything that connections of a listener need.
+fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    // Named here and not left to the process: with two libraries of cryptography in one program rustls would not know which one to take.
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates(&config.certificate)?;
+    let key = private_key(&config.key)?;
+    let asks = config.client_certificate != ClientCertificates::None;
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions(config.min_version))
+        .map_err(|error| TlsError::new(&config.certificate, error))?;
+    let builder = match &config.client_ca {
+        Some(ca) if asks => builder.with_client_cert_verifier(verifier(config, ca, provider)?),
+        _ => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_single_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::new(&config.key, format_args!("it is not the key of {}", config.certificate.display()))
+        }
+        error => TlsError::new(&config.certificate, error),
+    })?;
+    // A ticket would let a client in without a look at its certificate, which may be revoked since.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    if !asks {
+        server.ticketer = ring::Ticketer::new().map_err(|error| TlsError::new(&config.certificate, error))?;
+        server.send_tls13_tickets = 1;
+    }
+    server.max_fragment_size = Some(usize::from(config.record_bytes) + RECORD_OVERHEAD);
+    Ok(Arc::new(server))
+}
+
+/// The bytes that rustls counts as part of a fragment besides its contents.
+const RECORD_OVERHEAD: usize = 5;
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+    match min {
+        TlsVersion::V1_2 => &BOTH,
+        TlsVersion::V1_3 => &BOTH[..1],
+    }
+}
+
+/// Checks the certificates of clients.
+fn verifier(
+    config: &TlsConfig,
+    ca: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| TlsError::new(ca, error))?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    for file in &config.crl {
+        builder = builder.with_crls(revocation_lists(file)?);
+    }
+    if !config.crl_covers_chain {
+        builder = builder.only_check_end_entity_revocation();
+    }
+    if config.client_certificate == ClientCertificates::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| TlsError::new(config.crl.first().map_or(ca, PathBuf::as_path), error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all = sections::<CertificateDer<'static>>(file)?;
+    if all.is_empty() {
+        return Err(TlsError::new(
+            file,
+            "it has no certificate: a PEM file with -----BEGIN CERTIFICATE----- is wanted",
+        ));
+    }
+    Ok(all)
+}
+
+fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let all = sections::<CertificateRevocationListDer<'static>>(file)?;
+    if all.is_empty() {
+        let message = "it has no list of revoked certificates: a PEM file with -----BEGIN X509 CRL----- is wanted";
+        return Err(TlsError::new(file, message));
+    }
+    Ok(all)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read(file)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound if contains(&bytes, b"ENCRYPTED PRIVATE KEY") => TlsError::new(
+            file,
+            "its key has a passphrase, and nobody could enter the passphrase at a start: openssl pkey removes it",
+        ),
+        pem::Error::NoItemsFound => {
+            TlsError::new(file, "it has no private key: a PEM file with -----BEGIN PRIVATE KEY----- is wanted")
+        }
+        error => TlsError::new(file, error),
+    })
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// All sections of one kind in a PEM file.
+fn sections<T: PemObject>(file: &Path) -> Result<Vec<T>, TlsError> {
+    let bytes = read(file)?;
+    T::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| TlsError::new(file, error))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    /// A list of revoked certificates may be long; a device like /dev/zero never ends.
+    const MOST: u64 = 16 << 20;
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(file)?.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MOST} bytes")));
+        }
+        Ok(bytes)
+    };
+    read().map_err(|error| TlsError::new(file, error))
+}

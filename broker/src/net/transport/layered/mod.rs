@@ -1,0 +1,433 @@
+//! A TCP connection whose bytes are not those of MQTT: there are layers between them.
+//!
+//! A layer reads and writes nothing itself. It turns bytes into other bytes, and what it wants to send by itself, as in a handshake, is added to the
+//! bytes that wait to be sent. So a handshake is a part of reading: while it goes on, reading yields nothing.
+//!
+//! Between two calls only these bytes are kept: the beginning of a record that has not come whole, what a read yielded beyond the room of its reader,
+//! and what the system has not taken. Each is bounded by about the length of a record or of a write, is part of [`Layered::held`], and is gone when the
+//! client is idle.
+
+mod tls;
+
+use self::tls::Tls;
+use super::certificate::ClientCertificate;
+use super::{Asking, tcp};
+use crate::net::foreign::Expected;
+use crate::net::listener_setup::ListenerSetup;
+use crate::net::{ByteQueue, Protocol};
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The most bytes that are read from the system, and the most of a payload that are encoded, at once.
+const MOST: usize = 64 * 1024;
+/// The least, however little room the reader has.
+const LEAST: usize = 4 * 1024;
+/// A record has at most so many bytes: 16,384 of contents, 256 of overhead and a header (RFC 5246, section 6.2.3).
+const RECORD: usize = 16_384 + 256 + 5;
+/// A client gets its handshake done within so many bytes, or is closed: a chain of certificates has a few thousand.
+const MOST_OF_HANDSHAKE: usize = 64 * 1024;
+/// If a client makes the layers answer, and reads no answer, it is closed when so many bytes wait for it.
+const MOST_UNSENT: usize = 4 * MOST;
+/// So many reads in a row may yield nothing before others come first.
+const MOST_READS: usize = 8;
+
+/// A TCP connection with layers.
+pub(crate) struct Layered {
+    stream: TcpStream,
+    layers: Layers,
+}
+
+/// The layers of one connection, without its socket.
+pub(crate) struct Layers {
+    tls: Tls,
+    /// The beginning of a record.
+    begun: ByteQueue,
+    /// Bytes for the reader that it had no room for.
+    decoded: ByteQueue,
+    /// Bytes for the system.
+    unsent: ByteQueue,
+    /// Nothing more comes from the client.
+    has_ended: bool,
+    /// So many bytes have come since the last call of [`Layered::take_arrived`].
+    arrived: usize,
+    /// So many bytes have come while the handshake was not done.
+    of_handshake: usize,
+}
+
+/// Why a layer gives a connection up.
+#[derive(Debug)]
+pub(crate) enum LayerError {
+    /// The client speaks another protocol than this listener.
+    Foreign(Protocol),
+    /// The handshake takes more than [`MOST_OF_HANDSHAKE`] bytes.
+    TooLong,
+    /// The client lets too many answers of the layers wait.
+    ReadsNothing,
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(protocol) => f.write_str(protocol.instead_of(Expected::Tls)),
+            Self::TooLong => write!(f, "its handshake takes more than {MOST_OF_HANDSHAKE} bytes"),
+            Self::ReadsNothing => f.write_str("it makes TLS answer again and again, and reads no answer"),
+        }
+    }
+}
+
+impl std::error::Error for LayerError {}
+
+impl From<LayerError> for io::Error {
+    fn from(error: LayerError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// Memory that the layers of all connections of a thread use, one after the other.
+#[derive(Default)]
+pub(super) struct Scratch {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Scratch {
+    /// At least `count` bytes behind those that are used.
+    fn room(&mut self, count: usize) -> &mut [u8] {
+        let wanted = self.used + count;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        &mut self.bytes[self.used..]
+    }
+
+    /// Notes that `count` bytes of the room are used.
+    fn add(&mut self, count: usize) {
+        self.used += count;
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.add(bytes.len());
+    }
+
+    fn used(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+}
+
+thread_local! {
+    static INCOMING: RefCell<Scratch> = RefCell::default();
+    /// Bytes before they are encoded, if they come in several pieces, and after.
+    static OUTGOING: RefCell<(Scratch, Scratch)> = RefCell::default();
+}
+
+impl Layered {
+    /// The most bytes of memory that all connections of a thread share.
+    pub(crate) const BYTES_OF_THREAD: usize = RECORD + MOST + 2 * (2 * MOST + RECORD);
+    /// The bytes that an idle connection takes beyond those of one without layers.
+    pub(crate) const BYTES: usize = size_of::<Self>() + tls::BYTES;
+    /// The same during the handshake, in which the library keeps keys and messages; 9,000 were measured.
+    pub(crate) const HANDSHAKE_BYTES: usize = Self::BYTES + 12 * 1024;
+    /// The most bytes that wait in both directions.
+    pub(crate) const MOST_HELD: usize = RECORD + (RECORD + LEAST) + 2 * MOST_UNSENT;
+
+    /// The layers that `setup` wants on `stream`.
+    ///
+    /// # Errors
+    /// A layer can't begin.
+    pub(crate) fn new(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Self> {
+        let settings = setup.tls.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        let layers = Layers {
+            tls: Tls::new(settings.current())?,
+            begun: ByteQueue::default(),
+            decoded: ByteQueue::default(),
+            unsent: ByteQueue::default(),
+            has_ended: false,
+            arrived: 0,
+            of_handshake: 0,
+        };
+        Ok(Self { stream, layers })
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    /// The certificate of the client, if it has shown one.
+    pub(super) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.layers.tls.certificate()
+    }
+
+    /// The bytes of memory for bytes that wait.
+    pub(super) fn held(&self) -> usize {
+        let Layers { begun, decoded, unsent, .. } = &self.layers;
+        begun.capacity() + decoded.capacity() + unsent.capacity()
+    }
+
+    /// The bytes that an idle connection takes, with what its client's certificate says.
+    pub(super) fn idle_bytes(&self) -> usize {
+        Self::BYTES + self.certificate().map_or(0, |certificate| size_of::<ClientCertificate>() + certificate.bytes())
+    }
+
+    /// How many bytes have come and are not whole yet.
+    pub(super) fn begun(&self) -> usize {
+        self.layers.begun.as_slice().len()
+    }
+
+    /// How many bytes have come since the last call.
+    pub(super) fn take_arrived(&mut self) -> usize {
+        std::mem::take(&mut self.layers.arrived)
+    }
+
+    /// Whether bytes wait that the system has not taken.
+    pub(super) fn holds_unsent(&self) -> bool {
+        !self.layers.unsent.is_empty()
+    }
+
+    /// Whether something can be read though the system does not report anything.
+    pub(super) fn holds_decoded(&self) -> bool {
+        !self.layers.decoded.is_empty() || self.layers.has_ended
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        asking: Asking,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = self.read_with(into, |stream, bytes| match asking {
+            Asking::Runtime => {
+                let mut bytes = ReadBuf::new(bytes);
+                Pin::new(stream).poll_read(cx, &mut bytes).map_ok(|()| bytes.filled().len())
+            }
+            Asking::System => poll(tcp::try_read(stream, bytes)),
+        });
+        match outcome {
+            Ok(Outcome::Read) => Poll::Ready(Ok(())),
+            Ok(Outcome::Nothing) => Poll::Pending,
+            Ok(Outcome::NothingYet) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Reads once. `asking` says who is asked whether there are bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: there is nothing yet.
+    pub(super) fn try_read(&mut self, asking: Asking, into: &mut [u8]) -> io::Result<usize> {
+        let mut into = ReadBuf::new(into);
+        let outcome = self.read_with(&mut into, |stream, bytes| match asking {
+            Asking::Runtime => poll(stream.try_read(bytes)),
+            Asking::System => poll(tcp::try_read(stream, bytes)),
+        })?;
+        match outcome {
+            Outcome::Read => Ok(into.filled().len()),
+            Outcome::Nothing | Outcome::NothingYet => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn read_with(
+        &mut self,
+        into: &mut ReadBuf<'_>,
+        mut read: impl FnMut(&mut TcpStream, &mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> io::Result<Outcome> {
+        let Self { stream, layers } = self;
+        if layers.give_decoded(into) || layers.has_ended {
+            return Ok(Outcome::Read);
+        }
+        INCOMING.with_borrow_mut(|incoming| {
+            for _ in 0..MOST_READS {
+                let begun = layers.begun.as_slice();
+                let (from, room) = (begun.len(), into.remaining().clamp(LEAST, MOST));
+                incoming.used = 0;
+                incoming.push(begun);
+                let arrived = match read(stream, &mut incoming.room(room)[..room]) {
+                    Poll::Pending => return Ok(Outcome::Nothing),
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Ready(Ok(arrived)) => arrived,
+                };
+                layers.begun.clear();
+                if arrived == 0 {
+                    layers.has_ended = true;
+                    return Ok(Outcome::Read);
+                }
+                incoming.add(arrived);
+                let bytes = &mut incoming.bytes[..from + arrived];
+                let decoded = layers.decode(bytes, arrived, into);
+                // Also after an error: the peer is to be told of it.
+                flush(stream, &mut layers.unsent)?;
+                layers.begun.push(&bytes[decoded?..], 0);
+                if layers.unsent.as_slice().len() > MOST_UNSENT {
+                    return Err(LayerError::ReadsNothing.into());
+                }
+                if !into.filled().is_empty() || layers.has_ended {
+                    return Ok(Outcome::Read);
+                }
+            }
+            Ok(Outcome::NothingYet)
+        })
+    }
+
+    /// Encodes bytes and writes as many as the system takes; the rest is kept. Returns how many bytes were accepted: at most [`MOST`] of each part.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: bytes that were accepted earlier wait, and no others are accepted.
+    pub(super) fn try_write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush()?;
+        if self.holds_unsent() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        OUTGOING.with_borrow_mut(|(gathered, encoded)| {
+            (gathered.used, encoded.used) = (0, 0);
+            let most = |part: &IoSlice<'_>| part.len().min(MOST);
+            let plain = match parts {
+                [part] => &part[..most(part)],
+                _ => {
+                    parts.iter().for_each(|part| gathered.push(&part[..most(part)]));
+                    gathered.used()
+                }
+            };
+            self.layers.tls.encrypt(plain, encoded)?;
+            self.write_encoded(encoded)?;
+            Ok(plain.len())
+        })
+    }
+
+    /// Writes what was encoded, and keeps what the system does not take.
+    fn write_encoded(&mut self, encoded: &Scratch) -> io::Result<()> {
+        let written = match self.stream.try_write(encoded.used()) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        self.layers.unsent.push(&encoded.used()[written..], 0);
+        Ok(())
+    }
+
+    /// Writes bytes that were kept, as many as the system takes.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        flush(&self.stream, &mut self.layers.unsent)
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        if self.holds_decoded() {
+            return Ok(());
+        }
+        if !self.holds_unsent() {
+            return self.stream.readable().await;
+        }
+        tokio::select! {
+            ready = self.stream.readable() => ready,
+            // The next read writes first what waits.
+            ready = self.stream.writable() => ready,
+        }
+    }
+
+    /// Tells the peer that no more bytes follow.
+    pub(super) fn end_writing(&mut self) -> io::Result<()> {
+        let said = OUTGOING.with_borrow_mut(|(_, encoded)| {
+            encoded.used = 0;
+            self.layers.tls.end(encoded)?;
+            self.write_encoded(encoded)
+        });
+        tcp::end_writing(&self.stream)?;
+        said
+    }
+
+    /// Ends when the system has bytes, or the end.
+    pub(super) async fn arrival(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Reads bytes of the system and discards them.
+    pub(super) fn try_discard(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(into)
+    }
+
+    /// Removes the socket from the runtime of this thread.
+    pub(super) fn detach(self) -> io::Result<(std::net::TcpStream, Box<Layers>)> {
+        Ok((self.stream.into_std()?, Box::new(self.layers)))
+    }
+
+    /// Gives the socket to the runtime of this thread.
+    pub(super) fn attach(stream: std::net::TcpStream, layers: Layers) -> io::Result<Self> {
+        Ok(Self { stream: TcpStream::from_std(stream)?, layers })
+    }
+}
+
+/// What a read has come to.
+enum Outcome {
+    /// The reader has bytes, or the end is reached.
+    Read,
+    /// The system has no bytes.
+    Nothing,
+    /// There were bytes, but none for the reader; there may be more.
+    NothingYet,
+}
+
+impl Layers {
+    /// Moves decoded bytes to the reader. Returns whether there were any.
+    fn give_decoded(&mut self, into: &mut ReadBuf<'_>) -> bool {
+        let count = self.decoded.as_slice().len().min(into.remaining());
+        into.put_slice(&self.decoded.as_slice()[..count]);
+        self.decoded.consume(count);
+        count > 0
+    }
+
+    /// Decodes `bytes`, of which the last `arrived` are new. Returns how many were used.
+    fn decode(&mut self, bytes: &mut [u8], arrived: usize, into: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let Self { tls, decoded, unsent, has_ended, .. } = self;
+        self.arrived += arrived;
+        if tls.is_handshaking() {
+            if self.of_handshake == 0
+                && let Some(protocol) = Protocol::instead_of_tls(bytes)
+            {
+                return Err(LayerError::Foreign(protocol).into());
+            }
+            self.of_handshake += arrived;
+        }
+        let received = tls.receive(bytes, unsent, |plain| {
+            let (now, later) = plain.split_at(plain.len().min(into.remaining()));
+            into.put_slice(now);
+            decoded.push(later, 0);
+            Ok(())
+        })?;
+        if tls.is_handshaking() && self.of_handshake > MOST_OF_HANDSHAKE {
+            return Err(LayerError::TooLong.into());
+        }
+        *has_ended = received.is_end;
+        Ok(received.taken)
+    }
+}
+
+fn flush(stream: &TcpStream, unsent: &mut ByteQueue) -> io::Result<()> {
+    while !unsent.is_empty() {
+        match stream.try_write(unsent.as_slice()) {
+            Ok(written) => unsent.consume(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn poll(read: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
