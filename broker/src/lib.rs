@@ -58,7 +58,8 @@ mod testing;
 
 pub use access::Access;
 pub use config::{
-    ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax, TlsConfig, TlsVersion,
+    CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax, TlsConfig,
+    TlsVersion,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;

@@ -74,7 +74,7 @@ fn a_configuration_that_needs_a_restart_is_refused_as_a_whole() {
     with_gateways(Access::new, async |gateway, config| {
         let mut other = config.clone();
         other.broker.keep_alive_max = 7;
-        other.capacity.sessions += 1;
+        other.capacity.sessions = Some(7);
         assert_eq!(gateway.reload(&other).await, Err(ReloadError::Unchangeable("capacity")));
         let mut client = Client::open(gateway.addresses()[0]);
         client.send(Packet::Connect(support::connect_packet("a")));

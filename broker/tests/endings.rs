@@ -209,7 +209,7 @@ fn a_half_closed_client_gets_all_replies_even_those_that_wait_for_the_disk() {
 fn the_connection_of_a_half_closed_client_that_never_reads_ends() {
     with_gateways(
         |config| {
-            config.capacity.connections = 3;
+            config.capacity.connections = Some(3);
             config.shards = 1;
         },
         |address| {

@@ -296,7 +296,7 @@ fn a_first_packet_that_is_not_connect_is_refused_at_once() {
 fn connections_beyond_the_capacity_are_closed_and_the_others_stay() {
     with_gateways(
         |config| {
-            config.capacity.connections = 4;
+            config.capacity.connections = Some(4);
             config.shards = 1;
         },
         |address| {
@@ -362,8 +362,8 @@ fn a_gateway_that_no_client_could_use_does_not_start() {
     assert!(error.to_string().contains("authentication = Ask"), "{error}");
     type TakeAway = fn(&mut goldcrest::Config);
     let without: [(&str, TakeAway); 5] = [
-        ("capacity.connections", |config| config.capacity.connections = 0),
-        ("capacity.sessions", |config| config.capacity.sessions = 0),
+        ("capacity.connections", |config| config.capacity.connections = Some(0)),
+        ("capacity.sessions", |config| config.capacity.sessions = Some(0)),
         ("unfinished_connections", |config| config.unfinished_connections = 0),
         ("broker.connect_timeout_ms", |config| config.broker.connect_timeout_ms = 0),
         ("broker.limits.packet_bytes", |config| config.broker.limits.packet_bytes = 0),

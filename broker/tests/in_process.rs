@@ -190,7 +190,7 @@ fn an_in_process_client_reads_the_brokers_disconnect_and_then_the_end() {
 #[test]
 fn in_process_connections_are_bounded_and_end_with_the_gateway() {
     let mut config = shards(1);
-    config.capacity.connections = 2;
+    config.capacity.connections = Some(2);
     let gateway = Gateway::start(&config).unwrap();
     runtime().block_on(async {
         let mut client = Client::connect(&gateway, "a").await;

@@ -107,7 +107,7 @@ fn the_queue_of_a_client_that_does_not_read_keeps_to_the_capacity() {
     const SENT: u16 = 400;
     const KEPT: usize = 3 << 20;
     with_gateways(
-        |config| config.capacity.bytes = KEPT,
+        |config| config.capacity.bytes = Some(KEPT),
         |address| {
             let mut stalled = Client::connect(address, "stalled");
             stalled.subscribe("t", QoS::AtMostOnce);

@@ -4,10 +4,10 @@
 use super::address::{ListenAddress, listen_addresses};
 use super::listeners::{ListenerKeys, listeners};
 use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, scalar, string, within};
-use super::{Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
+use super::{CapacityLimits, Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
-use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, ShareStrategy, TopicFilter};
+use goldcrest_core::{Limits, Overflow, OverflowRule, ResendExpired, ShareRule, ShareStrategy, TopicFilter};
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
@@ -69,6 +69,13 @@ fn apply<T, C>(table: Option<Table<T>>, config: &mut C, set_all: impl FnOnce(T, 
 fn set<V: Value>(field: &mut V::Of, value: Option<V>) {
     if let Some(value) = value {
         *field = value.get();
+    }
+}
+
+/// The same for a field that has no value unless the file gives one.
+fn set_some<V: Value>(field: &mut Option<V::Of>, value: Option<V>) {
+    if let Some(value) = value {
+        *field = Some(value.get());
     }
 }
 
@@ -283,14 +290,14 @@ impl Keys for CapacityKeys {
 }
 
 impl CapacityKeys {
-    fn apply(self, capacity: &mut Capacity) {
-        set(&mut capacity.connections, self.connections);
-        set(&mut capacity.sessions, self.sessions);
-        set(&mut capacity.subscriptions, self.subscriptions);
-        set(&mut capacity.topic_levels, self.topic_levels);
-        set(&mut capacity.messages, self.messages);
-        set(&mut capacity.deliveries, self.deliveries);
-        set(&mut capacity.bytes, self.bytes);
+    fn apply(self, capacity: &mut CapacityLimits) {
+        set_some(&mut capacity.connections, self.connections);
+        set_some(&mut capacity.sessions, self.sessions);
+        set_some(&mut capacity.subscriptions, self.subscriptions);
+        set_some(&mut capacity.topic_levels, self.topic_levels);
+        set_some(&mut capacity.messages, self.messages);
+        set_some(&mut capacity.deliveries, self.deliveries);
+        set_some(&mut capacity.bytes, self.bytes);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration of the gateway: its defaults, and the TOML file that overrides them. Options of the command line override both.
 
 mod address;
+mod capacity;
 mod data_dir;
 mod document;
 mod file;
@@ -15,6 +16,7 @@ mod values;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
+pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
 pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion};
 pub(crate) use memory::MemoryBound;
@@ -22,7 +24,7 @@ pub use memory::MemoryMax;
 pub use mistake::ConfigError;
 
 use document::Document;
-use goldcrest_core::{Capacity, Limits};
+use goldcrest_core::Limits;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,8 +52,8 @@ pub struct Config {
     pub sys_interval_s: u32,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
     pub log: Option<String>,
-    /// How much the memory of each shard may grow to. A connection beyond it is closed at once.
-    pub capacity: Capacity,
+    /// Limits of the tables of each shard. Where there is none the ceiling on memory is the only bound.
+    pub capacity: CapacityLimits,
     /// The most connections whose CONNECT has not arrived. Beyond this number those that have waited longest are closed first.
     pub unfinished_connections: u32,
     /// The configuration of every shard's broker. Its seed and shard are set at start.
@@ -159,7 +161,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             sys_interval_s: 10,
             log: None,
-            capacity: Capacity::GATEWAY,
+            capacity: CapacityLimits::default(),
             unfinished_connections: 4096,
             broker: goldcrest_core::Config::gateway(0),
         }

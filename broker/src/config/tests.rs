@@ -165,14 +165,14 @@ fn keys_of_limits_and_capacity_set_their_fields() {
     assert_eq!(config.unfinished_connections, 5);
     assert_eq!(
         config.capacity,
-        Capacity {
-            connections: 21,
-            sessions: 22,
-            subscriptions: 23,
-            topic_levels: 24,
-            messages: 25,
-            deliveries: 26,
-            bytes: 2 << 30,
+        CapacityLimits {
+            connections: Some(21),
+            sessions: Some(22),
+            subscriptions: Some(23),
+            topic_levels: Some(24),
+            messages: Some(25),
+            deliveries: Some(26),
+            bytes: Some(2 << 30),
         }
     );
     let broker = &config.broker;

@@ -161,8 +161,8 @@ pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), St
     // The configuration file allows no 0 here; only users of the library can set it.
     let (capacity, broker) = (&config.capacity, &config.broker);
     let fields = [
-        ("capacity.connections", capacity.connections),
-        ("capacity.sessions", capacity.sessions),
+        ("capacity.connections", capacity.connections.unwrap_or(1)),
+        ("capacity.sessions", capacity.sessions.unwrap_or(1)),
         ("unfinished_connections", config.unfinished_connections as usize),
         ("broker.connect_timeout_ms", broker.connect_timeout_ms as usize),
         ("broker.limits.packet_bytes", broker.limits.packet_bytes as usize),

@@ -168,11 +168,12 @@ impl Gateway {
         gives_up: &Arc<AtomicBool>,
     ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<Accepting>>>) {
         let settings = self.settings.get_mut();
+        let capacity = settings.config.capacity.below(self.memory.bytes);
         let plan = |index| {
             let (to_accept, listeners) = oneshot::channel();
             let plan = ShardPlan {
                 config: settings.of_shard(index),
-                capacity: settings.config.capacity,
+                capacity,
                 ceiling: memory.ceiling.clone(),
                 spare_bytes: memory.spare_bytes,
                 clock: open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock),
@@ -394,7 +395,8 @@ fn admission(
 ) -> Result<Arc<Admission>, StartError> {
     let needed = descriptors::needed(shards, has_store);
     let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
-    let connections = config.capacity.connections.saturating_mul(shards.into()).min(allowed);
+    let connections =
+        config.capacity.below(ceiling.bytes() as u64).connections.saturating_mul(shards.into()).min(allowed);
     descriptors::make_room(connections);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);

@@ -120,6 +120,25 @@ impl Setting<'_> {
         uses
     }
 
+    /// How many things of a kind the configuration allows in all shards together, and the key that says so.
+    fn limit(&self, thing: Thing) -> (usize, &'static str) {
+        let capacity = &self.config.capacity;
+        let of_shards =
+            |limit: Option<usize>| limit.map_or(usize::MAX, |limit| limit.saturating_mul(self.shards.into()));
+        let sessions = (of_shards(capacity.sessions), "sessions in [capacity]");
+        match thing {
+            Thing::Clients => sessions.min((of_shards(capacity.connections), "connections in [capacity]")),
+            Thing::Sessions => sessions,
+            Thing::Subscriptions => (of_shards(capacity.subscriptions), "subscriptions in [capacity]"),
+            Thing::Queued(_) => (of_shards(capacity.messages), "messages in [capacity]"),
+            Thing::Retained(_) => {
+                let limit = self.config.broker.limits.retained_messages as usize;
+                let messages = capacity.messages.unwrap_or(usize::MAX);
+                (limit, "retained_messages in [limits]").min((messages, "messages in [capacity]"))
+            }
+        }
+    }
+
     /// What fits, in words.
     pub(super) fn fits(&self, bound: MemoryBound) -> String {
         let max = usize::try_from(bound.bytes).unwrap_or(usize::MAX);
@@ -139,11 +158,13 @@ impl Setting<'_> {
         for (name, thing) in things {
             let each = self.each(thing);
             let is_too_much = |count: usize| !self.is_enough(max, &each.map(|bytes| bytes.saturating_mul(count)));
-            let most = first(1, u32::MAX as usize, is_too_much).map_or(u32::MAX as usize, |count| count - 1);
-            let _ = writeln!(text, "{name:<36}{most:>12} of {:>6} B each", each.iter().sum::<usize>());
+            let fit = first(1, u32::MAX as usize, is_too_much).map_or(u32::MAX as usize, |count| count - 1);
+            let (limit, key) = self.limit(thing);
+            let why = if limit < fit { format!(", which {key} allows") } else { String::new() };
+            let _ = writeln!(text, "{name:<36}{:>12} of {:>6} B each{why}", fit.min(limit), each.iter().sum::<usize>());
         }
-        text + "\nA table of its own limits each of them too: [capacity]. --for 10000-clients,50000-subscriptions tells what memory is needed, --tables \
-                what\neach table takes when it is full.\n"
+        text + "\n[capacity] may limit each of them further. --for 10000-clients,50000-subscriptions tells what memory is needed, --tables what\neach \
+                table takes when it is full.\n"
     }
 
     /// What is needed, in words.
@@ -241,6 +262,22 @@ mod tests {
         let alone = |text: &str| setting.needed(&super::demands(text).unwrap());
         assert!(alone("1-clients").contains("--memory-max 16MiB"), "{}", alone("1-clients"));
         assert!(alone("4000000000-retained-of-200000000").contains("more than any"));
+    }
+
+    #[test]
+    fn limits_of_the_configuration_bound_what_fits() {
+        let mut config = Config::default();
+        config.capacity.sessions = Some(100);
+        config.capacity.messages = Some(1_000);
+        config.broker.limits.retained_messages = 500;
+        let text = Setting { config: &config, shards: 2 }.fits(MemoryMax::Bytes(128 << 20).bound());
+        for (row, limit) in
+            [("clients", "200 of"), ("Sessions", "200 of"), ("queued", "2000 of"), ("retained", "500 of")]
+        {
+            let line = text.lines().find(|line| line.starts_with(row)).unwrap();
+            assert!(line.contains(&format!(" {limit} ")) && line.ends_with(" allows"), "{text}");
+        }
+        assert!(!text.lines().find(|line| line.starts_with("subscriptions")).unwrap().contains("allows"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::read_config;
 use super::serve::shards;
 use crate::config::{Config, MAX_SHARDS, MemoryMax, shards_for_cores};
 use crate::shard::EventLoop;
-use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
+use goldcrest_core::{Capacity, Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -151,13 +151,16 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
     if let Some(wanted) = &options.wanted {
         return Ok(setting.needed(wanted));
     }
-    let fits = setting.fits(options.memory_max.unwrap_or(config.memory_max).bound());
-    if !options.has_tables() { Ok(fits) } else { Ok(format!("{fits}\n{}", full_tables(&options, &config, shards))) }
+    let bound = options.memory_max.unwrap_or(config.memory_max).bound();
+    let fits = setting.fits(bound);
+    if !options.has_tables() {
+        return Ok(fits);
+    }
+    Ok(format!("{fits}\n{}", full_tables(&options, &config, shards, config.capacity.below(bound.bytes))))
 }
 
 /// What each table of a gateway takes when it is full.
-fn full_tables(options: &BudgetOptions, config: &Config, shards: u16) -> String {
-    let mut capacity = config.capacity;
+fn full_tables(options: &BudgetOptions, config: &Config, shards: u16, mut capacity: Capacity) -> String {
     let set = |limit: &mut usize, option: Option<usize>| *limit = option.unwrap_or(*limit);
     set(&mut capacity.connections, options.connections);
     set(&mut capacity.sessions, options.sessions.or(options.connections));
@@ -334,7 +337,8 @@ mod tests {
     fn a_default_gateway_is_printed_with_its_capacity() {
         let text = printed(&["--shards=1", "--tables"]).unwrap();
         let config = Config::default();
-        let memory = Memory::owned(&config.capacity, &Limits::GATEWAY, Shard::ONLY);
+        let capacity = config.capacity.below(config.memory_max.bound().bytes);
+        let memory = Memory::owned(&capacity, &Limits::GATEWAY, Shard::ONLY);
         for (kind, limit) in memory.record_slots() {
             let row = match kind {
                 Kind::Session => "sessions",

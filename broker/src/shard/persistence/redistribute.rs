@@ -77,7 +77,8 @@ fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
 fn check(log: &LogStore, shard: Shard, config: &Config, gives_up: &AtomicBool) -> Result<(), Refused> {
     let body_budget = super::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
-    let memory = Memory::owned(&config.capacity, &core.limits, shard);
+    let capacity = config.capacity.below(config.memory_max.bound().bytes);
+    let memory = Memory::owned(&capacity, &core.limits, shard);
     let mut broker = Broker::new(memory, core, &AllowAll);
     let mut taken = Ok(());
     broker.expect_retained(log.slots(shard.index, record::Kind::Retained as u8));

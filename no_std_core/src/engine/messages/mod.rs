@@ -49,6 +49,8 @@ pub(crate) struct Messages<'m> {
 
 /// The reserve is one message and so many bytes for each connection, but no more than an eighth of all.
 pub(crate) const RESERVED_BYTES: usize = 120;
+/// In owned memory the reserve is for no more than so many connections.
+const MOST_RESERVED: usize = 65_536;
 
 impl<'m> Messages<'m> {
     /// No messages, for a broker of so many connections.
@@ -59,6 +61,7 @@ impl<'m> Messages<'m> {
         journal: Journal<'m>,
         connections: usize,
     ) -> Self {
+        let connections = if OWNED { connections.min(MOST_RESERVED) } else { connections };
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
         Self {
