@@ -59,7 +59,7 @@ mod testing;
 pub use access::Access;
 pub use config::{
     CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax, TlsConfig,
-    TlsVersion,
+    TlsVersion, WebSocketConfig,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;
@@ -70,6 +70,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::spawn_blocking;
+
+/// For fuzzing: takes any bytes for those of a WebSocket client, which come in pieces of so many bytes.
+///
+/// # Panics
+/// The decoder has a fault.
+#[doc(hidden)]
+pub fn check_websocket(bytes: &[u8], piece: usize) {
+    net::check_websocket(bytes, piece);
+}
 
 /// Serves clients until `shutdown` is ready, then stops in order. If the gateway is still starting then, the start is given up. `started` is called
 /// with the gateway once it serves.

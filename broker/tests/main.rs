@@ -21,4 +21,5 @@ mod process;
 mod queues;
 mod support;
 mod tls;
+mod websocket;
 mod wills;

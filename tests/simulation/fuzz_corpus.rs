@@ -38,3 +38,8 @@ fn fuzzed_filters_and_topics_match_as_the_model_says() {
 fn fuzzed_packets_of_several_clients_do_no_harm() {
     replay("broker", targets::broker::run);
 }
+
+#[test]
+fn fuzzed_bytes_as_frames_of_websocket_do_no_harm() {
+    replay("websocket", targets::websocket::run);
+}

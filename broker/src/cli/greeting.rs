@@ -19,10 +19,14 @@ pub(super) fn greeting(
     for reason in awaited {
         let _ = writeln!(text, "{reason}");
     }
-    let tls = |listener: usize| config.listeners.get(listener).and_then(|it| it.tls.as_ref());
+    let with = |listener: usize| match config.listeners.get(listener) {
+        Some(Listener { tls: Some(_), websocket: None, .. }) => " with TLS",
+        Some(Listener { tls: None, websocket: Some(_), .. }) => " with WebSocket",
+        Some(Listener { tls: Some(_), websocket: Some(_), .. }) => " with WebSocket over TLS",
+        _ => "",
+    };
     for (listener, address) in addresses {
-        let with = if tls(*listener).is_some() { " with TLS" } else { "" };
-        let _ = writeln!(text, "listening on {}{with}", place(*address));
+        let _ = writeln!(text, "listening on {}{}", place(*address), with(*listener));
     }
     let are_asked =
         |it: &Listener| it.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificates::Required);
@@ -43,7 +47,7 @@ pub(super) fn greeting(
         }
     }
     let _ = writeln!(text, "memory is at most {memory}: --memory-max, or max in [memory]");
-    if let Some((_, address)) = addresses.iter().find(|(listener, _)| tls(*listener).is_none()) {
+    if let Some((_, address)) = addresses.iter().find(|(listener, _)| with(*listener).is_empty()) {
         let at = reach(*address);
         let program = quoted(std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned()));
         let _ = write!(

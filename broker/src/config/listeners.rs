@@ -15,6 +15,16 @@ pub struct Listener {
     pub allow_anonymous: bool,
     /// TLS below MQTT; `None`: the bytes of MQTT are sent in clear.
     pub tls: Option<TlsConfig>,
+    /// WebSocket below MQTT, and above TLS if there is both; `None`: MQTT without WebSocket.
+    pub websocket: Option<WebSocketConfig>,
+}
+
+/// How a listener speaks WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebSocketConfig {
+    /// The origins whose web pages may connect, such as `https://dashboard.example`, besides those of the host that the browser connects to. `*` stands for
+    /// all. Clients that are no browsers name no origin, and may connect.
+    pub origins: Vec<String>,
 }
 
 /// How a listener speaks TLS. All files are PEM.
@@ -67,13 +77,19 @@ impl Listener {
     }
 
     pub(crate) fn at(address: ListenAddress) -> Self {
-        Self { address, allow_anonymous: false, tls: None }
+        Self { address, allow_anonymous: false, tls: None, websocket: None }
     }
 
     /// The same listener with TLS.
     #[must_use]
     pub fn with_tls(self, tls: TlsConfig) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// The same listener with WebSocket.
+    #[must_use]
+    pub fn with_websocket(self, websocket: WebSocketConfig) -> Self {
+        Self { websocket: Some(websocket), ..self }
     }
 
     /// Whether other machines reach the address, though anonymous clients are not allowed.
@@ -122,6 +138,8 @@ pub(super) struct ListenerKeys {
     crl_depth: Option<OneOf<CrlDepth>>,
     min_version: Option<OneOf<TlsVersion>>,
     record_bytes: Option<Integer<u16, 512, MOST_RECORD_BYTES>>,
+    #[serde(default, deserialize_with = "origins")]
+    origins: Option<Vec<Origin>>,
 }
 
 /// What the clients of a listener speak below MQTT.
@@ -129,10 +147,13 @@ pub(super) struct ListenerKeys {
 enum TransportWord {
     Tcp,
     Tls,
+    WebSocket,
+    WebSocketOverTls,
 }
 
 impl Word for TransportWord {
-    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp), ("tls", Self::Tls)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tcp", Self::Tcp), ("tls", Self::Tls), ("ws", Self::WebSocket), ("wss", Self::WebSocketOverTls)];
 }
 
 impl Word for ClientCertificates {
@@ -171,13 +192,16 @@ impl Keys for ListenerKeys {
             ("min_version", self.min_version.is_some()),
             ("record_bytes", self.record_bytes.is_some()),
         ];
-        if self.transport() == TransportWord::Tcp {
-            return match of_tls.into_iter().find(|(_, is_there)| *is_there) {
-                Some((key, _)) => {
-                    Err(Fault::Other(format!("{key} is about transport = \"tls\", and this listener has \"tcp\"")))
-                }
-                None => Ok(()),
-            };
+        let (has_tls, has_websocket) = self.layers();
+        let given = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_there)| *is_there).map(|(key, _)| *key);
+        if let Some(key) = given(&of_tls).filter(|_| !has_tls) {
+            return Err(Fault::Other(format!("{key} is about transport = \"tls\" or \"wss\"")));
+        }
+        if self.origins.is_some() && !has_websocket {
+            return Err(Fault::Other("origins is about transport = \"ws\" or \"wss\"".to_owned()));
+        }
+        if !has_tls {
+            return Ok(());
         }
         if let Some((key, _)) = of_tls[..2].iter().find(|(_, is_there)| !is_there) {
             return Err(Fault::Missing(key));
@@ -205,13 +229,22 @@ impl Keys for ListenerKeys {
 }
 
 impl ListenerKeys {
-    fn transport(&self) -> TransportWord {
-        self.transport.map_or(TransportWord::Tcp, Value::get)
+    /// Whether its clients speak TLS, and whether they speak WebSocket.
+    fn layers(&self) -> (bool, bool) {
+        match self.transport.map_or(TransportWord::Tcp, Value::get) {
+            TransportWord::Tcp => (false, false),
+            TransportWord::Tls => (true, false),
+            TransportWord::WebSocket => (false, true),
+            TransportWord::WebSocketOverTls => (true, true),
+        }
     }
 
     /// The listeners that the table stands for, one for each of its addresses.
     pub(super) fn listeners(self) -> impl Iterator<Item = Listener> {
         let allow_anonymous = self.allow_anonymous.is_some_and(Value::get);
+        let (_, has_websocket) = self.layers();
+        let origins = self.origins.unwrap_or_default().into_iter().map(|origin| origin.0).collect();
+        let websocket = has_websocket.then_some(WebSocketConfig { origins });
         let files = self.certificate.zip(self.key);
         let tls = files.map(|(certificate, key)| {
             let default = TlsConfig::new(certificate, key);
@@ -228,6 +261,7 @@ impl ListenerKeys {
         self.address.into_iter().map(move |address| Listener {
             allow_anonymous,
             tls: tls.clone(),
+            websocket: websocket.clone(),
             ..Listener::at(address)
         })
     }
@@ -262,4 +296,24 @@ impl<'de> Deserialize<'de> for FilePath {
 
 fn files<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<FilePath>>, D::Error> {
     list(from, "a list of paths of files, like [\"ca.crl\"]").map(Some)
+}
+
+const ORIGINS: &str = "a list of origins of web pages, like [\"https://dashboard.example\"], or [\"*\"] for all";
+
+/// The origin of a web page.
+#[derive(Debug)]
+struct Origin(String);
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let is_origin = |text: &str| {
+            let (_, host) = text.split_once("://").unwrap_or_default();
+            text == "*" || !host.is_empty() && !host.contains('/')
+        };
+        string(from, ORIGINS, |text| is_origin(text).then(|| Self(text.to_owned())))
+    }
+}
+
+fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Origin>>, D::Error> {
+    list(from, ORIGINS).map(Some)
 }

@@ -1,6 +1,6 @@
 //! The keys of `[[listener]]`.
 
-use super::{ClientCertificates, Config, Listener, TlsConfig, TlsVersion};
+use super::{ClientCertificates, Config, Listener, TlsConfig, TlsVersion, WebSocketConfig};
 use std::path::{Path, PathBuf};
 
 fn read(text: &str) -> Result<Config, String> {
@@ -47,14 +47,12 @@ fn the_keys_of_a_listener_with_tls_set_their_fields() {
 
 #[test]
 fn keys_of_a_listener_that_do_not_go_together_are_refused() {
-    assert!(
-        mistake("transport = \"udp\"").starts_with(
-            "gateway.toml:3: listener.transport: \"udp\" is not allowed; allowed: one of \"tcp\", \"tls\""
-        )
-    );
+    assert!(mistake("transport = \"udp\"").starts_with(
+        "gateway.toml:3: listener.transport: \"udp\" is not allowed; allowed: one of \"tcp\", \"tls\", \"ws\", \"wss\""
+    ));
     assert_eq!(
         mistake("certificate = \"s.pem\""),
-        "gateway.toml:1: listener: certificate is about transport = \"tls\", and this listener has \"tcp\""
+        "gateway.toml:1: listener: certificate is about transport = \"tls\" or \"wss\""
     );
     for key in ["key = \"k\"", "client_ca = \"c\"", "crl = []", "min_version = \"1.2\"", "record_bytes = 512"] {
         assert!(mistake(key).contains(" is about transport = \"tls\""), "{key}");
@@ -76,4 +74,21 @@ fn keys_of_a_listener_that_do_not_go_together_are_refused() {
     );
     assert!(mistake(&format!("{TLS}record_bytes = 16385")).contains("an integer from 512 to 16384"));
     assert!(mistake("transport = \"tls\"\ncertificate = \"\"").contains("allowed: the path of a file"));
+}
+
+#[test]
+fn a_listener_with_websocket_may_have_tls_too() {
+    let listener = |keys: &str| {
+        read(&format!("[[listener]]\naddress = \"127.0.0.1:8080\"\n{keys}")).map(|it| it.listeners[0].clone())
+    };
+    let plain = Listener::new("127.0.0.1:8080".parse().unwrap()).with_websocket(WebSocketConfig::default());
+    assert_eq!(listener("transport = \"ws\""), Ok(plain.clone()));
+    let origins = ["https://a.example", "*"].map(str::to_owned).into();
+    let both = plain.with_tls(TlsConfig::new("s.pem", "s.key")).with_websocket(WebSocketConfig { origins });
+    let keys = TLS.replace("tls", "wss") + "origins = [\"https://a.example\", \"*\"]";
+    assert_eq!(listener(&keys), Ok(both));
+    assert!(mistake("origins = []").contains("origins is about transport = \"ws\" or \"wss\""));
+    assert!(mistake("transport = \"ws\"\nkey = \"k\"").contains("key is about transport = \"tls\" or \"wss\""));
+    assert!(mistake("transport = \"ws\"\norigins = [\"a.example\"]").contains("allowed: a list of origins"));
+    assert!(mistake("transport = \"wss\"").contains("listener.certificate: missing"));
 }

@@ -18,7 +18,7 @@ pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
-pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion};
+pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;
@@ -204,7 +204,7 @@ impl Config {
 
     /// Whether some listener has more between the bytes of the system and those of MQTT than TCP.
     pub(crate) fn has_layers(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.tls.is_some())
+        self.listeners.iter().any(|listener| listener.tls.is_some() || listener.websocket.is_some())
     }
 
     /// Reads the TOML file at `path` over the defaults.

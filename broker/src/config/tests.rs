@@ -234,7 +234,7 @@ fn the_error_for_an_unknown_key_names_file_line_key_and_allowed_keys() {
     assert_eq!(
         mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),
         "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous, transport, certificate, key, client_ca, \
-         client_certificate, crl, crl_depth, min_version, record_bytes"
+         client_certificate, crl, crl_depth, min_version, record_bytes, origins"
     );
 }
 

@@ -50,6 +50,14 @@ impl Protocol {
         }
     }
 
+    /// The protocol that begins with `bytes`, the first bytes of a connection that is to begin with WebSocket.
+    pub(crate) fn instead_of_websocket(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x10, ..] => Some(Self::Mqtt),
+            _ => Self::of(bytes).filter(|protocol| *protocol != Self::Http),
+        }
+    }
+
     /// The name of the protocol in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -64,10 +72,12 @@ impl Protocol {
     /// The fault, in words for the log, at a listener that begins with `expected`.
     pub(crate) fn instead_of(self, expected: Expected) -> &'static str {
         match (self, expected) {
+            (Self::Tls, Expected::WebSocket) => "it speaks TLS, and this listener WebSocket without TLS",
             (Self::Tls, _) => "it speaks TLS, and this listener MQTT without TLS",
             (Self::Http, Expected::Mqtt) => {
                 "it speaks HTTP, and this listener MQTT without WebSocket; health and metrics are where [http] or --http says"
             }
+            (Self::Http, Expected::WebSocket) => "it speaks HTTP, and this listener WebSocket",
             (Self::Http, Expected::Tls) => "it speaks HTTP without TLS, and this listener MQTT with TLS",
             (Self::Ssh, _) => "it speaks SSH, and this listener MQTT",
             (Self::Proxy, Expected::Mqtt) => {
@@ -75,6 +85,12 @@ impl Protocol {
             }
             (Self::Proxy, Expected::Tls) => {
                 "it begins with the PROXY protocol of a load balancer, and this listener with TLS"
+            }
+            (Self::Proxy, Expected::WebSocket) => {
+                "it begins with the PROXY protocol of a load balancer, and this listener with WebSocket"
+            }
+            (Self::Mqtt, Expected::WebSocket) => {
+                "it speaks MQTT without WebSocket, and this listener MQTT over WebSocket"
             }
             (Self::Mqtt, _) => "it speaks MQTT without TLS, and this listener MQTT with TLS",
         }
@@ -86,6 +102,7 @@ impl Protocol {
 pub(crate) enum Expected {
     Mqtt,
     Tls,
+    WebSocket,
 }
 
 #[cfg(test)]
@@ -107,6 +124,8 @@ mod tests {
             let at_tls = (protocol != Protocol::Tls).then_some(protocol);
             assert_eq!(Protocol::instead_of_tls(bytes), at_tls);
         }
+        assert_eq!(Protocol::instead_of_websocket(b"\x10\x0d\0\x04MQTT\x04"), Some(Protocol::Mqtt));
+        assert_eq!(Protocol::instead_of_websocket(b"GET /mqtt HTTP/1.1\r\n"), None);
         assert_eq!(Protocol::instead_of_tls(b"\x10\x0d\0\x04MQTT\x04"), Some(Protocol::Mqtt));
         for mqtt in
             [&b""[..], b"\x10", b"\x10\x0d\0\x04MQTT\x04", b"\x16\x0d\0\x06MQIsdp\x03", b"G", b"\xc0\0", b"\r\n"]

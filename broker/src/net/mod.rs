@@ -39,4 +39,4 @@ pub use tls_settings::TlsError;
 pub use transport::ClientCertificate;
 pub use transport::memory::MemoryStream;
 pub(crate) use transport::memory::pair as memory_pair;
-pub(crate) use transport::{Asking, Detached, LayerError, Layered, Transport};
+pub(crate) use transport::{Asking, Detached, LayerError, Layered, Transport, check_websocket};

@@ -170,7 +170,7 @@ impl ConnectFailure {
             return Self::Peer(error, read);
         }
         match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(LayerError::Foreign(protocol)) => Self::Foreign(*protocol, Expected::Tls),
+            Some(LayerError::Foreign(protocol, expected)) => Self::Foreign(*protocol, *expected),
             _ => Self::Handshake(error),
         }
     }

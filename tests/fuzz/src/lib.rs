@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod decode;
 pub mod topics;
+pub mod websocket;
 
 use arbitrary::{Arbitrary, Unstructured};
 

@@ -10,7 +10,7 @@ pub(crate) mod memory;
 mod tcp;
 
 pub use self::certificate::ClientCertificate;
-pub(crate) use self::layered::{LayerError, Layered};
+pub(crate) use self::layered::{LayerError, Layered, check_websocket};
 
 use layered::Layers;
 use memory::MemoryStream;

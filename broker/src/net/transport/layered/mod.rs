@@ -7,16 +7,23 @@
 //! and what the system has not taken. Each is bounded by about the length of a record or of a write, is part of [`Layered::held`], and is gone when the
 //! client is idle.
 
+mod frames;
+mod layer_error;
+mod scratch;
 mod tls;
+mod upgrade;
+mod websocket;
 
+pub(crate) use self::layer_error::LayerError;
+use self::scratch::Scratch;
 use self::tls::Tls;
+use self::websocket::WebSocket;
 use super::certificate::ClientCertificate;
 use super::{Asking, tcp};
 use crate::net::foreign::Expected;
 use crate::net::listener_setup::ListenerSetup;
 use crate::net::{ByteQueue, Protocol};
 use std::cell::RefCell;
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -46,7 +53,8 @@ pub(crate) struct Layered {
 
 /// The layers of one connection, without its socket.
 pub(crate) struct Layers {
-    tls: Tls,
+    tls: Option<Box<Tls>>,
+    websocket: Option<WebSocket>,
     /// The beginning of a record.
     begun: ByteQueue,
     /// Bytes for the reader that it had no room for.
@@ -57,69 +65,10 @@ pub(crate) struct Layers {
     has_ended: bool,
     /// So many bytes have come since the last call of [`Layered::take_arrived`].
     arrived: usize,
+    /// Some bytes have come.
+    has_begun: bool,
     /// So many bytes have come while the handshake was not done.
     of_handshake: usize,
-}
-
-/// Why a layer gives a connection up.
-#[derive(Debug)]
-pub(crate) enum LayerError {
-    /// The client speaks another protocol than this listener.
-    Foreign(Protocol),
-    /// The handshake takes more than [`MOST_OF_HANDSHAKE`] bytes.
-    TooLong,
-    /// The client lets too many answers of the layers wait.
-    ReadsNothing,
-}
-
-impl fmt::Display for LayerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Foreign(protocol) => f.write_str(protocol.instead_of(Expected::Tls)),
-            Self::TooLong => write!(f, "its handshake takes more than {MOST_OF_HANDSHAKE} bytes"),
-            Self::ReadsNothing => f.write_str("it makes TLS answer again and again, and reads no answer"),
-        }
-    }
-}
-
-impl std::error::Error for LayerError {}
-
-impl From<LayerError> for io::Error {
-    fn from(error: LayerError) -> Self {
-        Self::new(io::ErrorKind::InvalidData, error)
-    }
-}
-
-/// Memory that the layers of all connections of a thread use, one after the other.
-#[derive(Default)]
-pub(super) struct Scratch {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Scratch {
-    /// At least `count` bytes behind those that are used.
-    fn room(&mut self, count: usize) -> &mut [u8] {
-        let wanted = self.used + count;
-        if self.bytes.len() < wanted {
-            self.bytes.resize(wanted, 0);
-        }
-        &mut self.bytes[self.used..]
-    }
-
-    /// Notes that `count` bytes of the room are used.
-    fn add(&mut self, count: usize) {
-        self.used += count;
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.add(bytes.len());
-    }
-
-    fn used(&self) -> &[u8] {
-        &self.bytes[..self.used]
-    }
 }
 
 thread_local! {
@@ -132,8 +81,8 @@ impl Layered {
     /// The most bytes of memory that all connections of a thread share.
     pub(crate) const BYTES_OF_THREAD: usize = RECORD + MOST + 2 * (2 * MOST + RECORD);
     /// The bytes that an idle connection takes beyond those of one without layers.
-    pub(crate) const BYTES: usize = size_of::<Self>() + tls::BYTES;
-    /// The same during the handshake, in which the library keeps keys and messages; 9,000 were measured.
+    pub(crate) const BYTES: usize = size_of::<Self>() + tls::BYTES + websocket::BYTES;
+    /// The same during the handshake, in which the library keeps keys and messages.
     pub(crate) const HANDSHAKE_BYTES: usize = Self::BYTES + 12 * 1024;
     /// The most bytes that wait in both directions.
     pub(crate) const MOST_HELD: usize = RECORD + (RECORD + LEAST) + 2 * MOST_UNSENT;
@@ -143,14 +92,16 @@ impl Layered {
     /// # Errors
     /// A layer can't begin.
     pub(crate) fn new(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Self> {
-        let settings = setup.tls.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        let tls = setup.tls.as_ref().map(|settings| Tls::new(settings.current()).map(Box::new)).transpose()?;
         let layers = Layers {
-            tls: Tls::new(settings.current())?,
+            tls,
+            websocket: setup.origins.clone().map(WebSocket::new),
             begun: ByteQueue::default(),
             decoded: ByteQueue::default(),
             unsent: ByteQueue::default(),
             has_ended: false,
             arrived: 0,
+            has_begun: false,
             of_handshake: 0,
         };
         Ok(Self { stream, layers })
@@ -162,18 +113,21 @@ impl Layered {
 
     /// The certificate of the client, if it has shown one.
     pub(super) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
-        self.layers.tls.certificate()
+        self.layers.tls.as_ref()?.certificate()
     }
 
     /// The bytes of memory for bytes that wait.
     pub(super) fn held(&self) -> usize {
-        let Layers { begun, decoded, unsent, .. } = &self.layers;
-        begun.capacity() + decoded.capacity() + unsent.capacity()
+        let Layers { begun, decoded, unsent, websocket, .. } = &self.layers;
+        let request = websocket.as_ref().map_or(0, WebSocket::held);
+        begun.capacity() + decoded.capacity() + unsent.capacity() + request
     }
 
     /// The bytes that an idle connection takes, with what its client's certificate says.
     pub(super) fn idle_bytes(&self) -> usize {
-        Self::BYTES + self.certificate().map_or(0, |certificate| size_of::<ClientCertificate>() + certificate.bytes())
+        let certificate = self.certificate().map_or(0, |it| size_of::<ClientCertificate>() + it.bytes());
+        let tls = if self.layers.tls.is_some() { tls::BYTES } else { 0 };
+        size_of::<Self>() + tls + websocket::BYTES + certificate
     }
 
     /// How many bytes have come and are not whole yet.
@@ -263,7 +217,10 @@ impl Layered {
                 }
                 incoming.add(arrived);
                 let bytes = &mut incoming.bytes[..from + arrived];
-                let decoded = layers.decode(bytes, arrived, into);
+                layers.arrived += arrived;
+                let mut answers = Vec::new();
+                let decoded = layers.decode(bytes, arrived, into, &mut answers);
+                layers.send(&answers)?;
                 // Also after an error: the peer is to be told of it.
                 flush(stream, &mut layers.unsent)?;
                 layers.begun.push(&bytes[decoded?..], 0);
@@ -289,17 +246,21 @@ impl Layered {
         }
         OUTGOING.with_borrow_mut(|(gathered, encoded)| {
             (gathered.used, encoded.used) = (0, 0);
-            let most = |part: &IoSlice<'_>| part.len().min(MOST);
-            let plain = match parts {
-                [part] => &part[..most(part)],
-                _ => {
-                    parts.iter().for_each(|part| gathered.push(&part[..most(part)]));
-                    gathered.used()
+            let parts = parts.iter().map(|part| &part[..part.len().min(MOST)]);
+            let accepted = parts.clone().map(<[u8]>::len).sum();
+            if self.layers.websocket.is_some() {
+                let (header, len) = WebSocket::header(accepted);
+                gathered.push(&header[..len]);
+            }
+            parts.for_each(|part| gathered.push(part));
+            match &mut self.layers.tls {
+                Some(tls) => {
+                    tls.encrypt(gathered.used(), encoded)?;
+                    self.write_encoded(encoded)?;
                 }
-            };
-            self.layers.tls.encrypt(plain, encoded)?;
-            self.write_encoded(encoded)?;
-            Ok(plain.len())
+                None => self.write_encoded(gathered)?,
+            }
+            Ok(accepted)
         })
     }
 
@@ -339,13 +300,25 @@ impl Layered {
 
     /// Tells the peer that no more bytes follow.
     pub(super) fn end_writing(&mut self) -> io::Result<()> {
-        let said = OUTGOING.with_borrow_mut(|(_, encoded)| {
-            encoded.used = 0;
-            self.layers.tls.end(encoded)?;
-            self.write_encoded(encoded)
-        });
+        let said = self.say_end();
         tcp::end_writing(&self.stream)?;
         said
+    }
+
+    /// Tells the layers of the peer that nothing follows.
+    fn say_end(&mut self) -> io::Result<()> {
+        const NORMAL: u16 = 1000;
+        let close = self.layers.websocket.as_mut().map_or(Vec::new(), |websocket| websocket.end(NORMAL));
+        self.layers.send(&close)?;
+        if let Some(tls) = &mut self.layers.tls {
+            OUTGOING.with_borrow_mut(|(_, encoded)| {
+                encoded.used = 0;
+                tls.end(encoded)?;
+                self.layers.unsent.push(encoded.used(), 0);
+                Ok::<_, io::Error>(())
+            })?;
+        }
+        self.flush()
     }
 
     /// Ends when the system has bytes, or the end.
@@ -369,6 +342,12 @@ impl Layered {
     }
 }
 
+/// For fuzzing: takes any bytes for the request that begins WebSocket, and for frames, which come in pieces of so many bytes.
+pub(crate) fn check_websocket(bytes: &[u8], piece: usize) {
+    let _ = upgrade::answer(bytes, &["https://page.example".to_owned()]);
+    frames::check_any(bytes, piece);
+}
+
 /// What a read has come to.
 enum Outcome {
     /// The reader has bytes, or the end is reached.
@@ -388,29 +367,75 @@ impl Layers {
         count > 0
     }
 
-    /// Decodes `bytes`, of which the last `arrived` are new. Returns how many were used.
-    fn decode(&mut self, bytes: &mut [u8], arrived: usize, into: &mut ReadBuf<'_>) -> io::Result<usize> {
-        let Self { tls, decoded, unsent, has_ended, .. } = self;
-        self.arrived += arrived;
-        if tls.is_handshaking() {
-            if self.of_handshake == 0
-                && let Some(protocol) = Protocol::instead_of_tls(bytes)
-            {
-                return Err(LayerError::Foreign(protocol).into());
-            }
-            self.of_handshake += arrived;
-        }
-        let received = tls.receive(bytes, unsent, |plain| {
+    fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+            || self.websocket.as_ref().is_some_and(WebSocket::is_handshaking)
+    }
+
+    /// Decodes `bytes`, of which the last `arrived` are new. Returns how many were used. What WebSocket answers is added to `answers`.
+    fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        arrived: usize,
+        into: &mut ReadBuf<'_>,
+        answers: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        let was_handshaking = self.is_handshaking();
+        let Self { tls, websocket, decoded, unsent, has_ended, .. } = self;
+        let mut give = |plain: &[u8]| {
             let (now, later) = plain.split_at(plain.len().min(into.remaining()));
             into.put_slice(now);
             decoded.push(later, 0);
-            Ok(())
-        })?;
-        if tls.is_handshaking() && self.of_handshake > MOST_OF_HANDSHAKE {
-            return Err(LayerError::TooLong.into());
+        };
+        let mut above = |plain: &[u8]| -> io::Result<()> {
+            match websocket {
+                Some(websocket) => {
+                    *has_ended |= !*has_ended && websocket.receive(plain, answers, &mut give)?;
+                    Ok(())
+                }
+                None => {
+                    give(plain);
+                    Ok(())
+                }
+            }
+        };
+        let taken = match tls {
+            Some(tls) => {
+                if let Some(protocol) = Protocol::instead_of_tls(bytes).filter(|_| is_first) {
+                    return Err(LayerError::Foreign(protocol, Expected::Tls).into());
+                }
+                let received = tls.receive(bytes, unsent, above)?;
+                *has_ended |= received.is_end;
+                received.taken
+            }
+            None => {
+                above(bytes)?;
+                bytes.len()
+            }
+        };
+        if was_handshaking {
+            self.of_handshake += arrived;
+            if self.is_handshaking() && self.of_handshake > MOST_OF_HANDSHAKE {
+                return Err(LayerError::TooLong.into());
+            }
         }
-        *has_ended = received.is_end;
-        Ok(received.taken)
+        Ok(taken)
+    }
+
+    /// Adds bytes of WebSocket to those that wait.
+    fn send(&mut self, plain: &[u8]) -> io::Result<()> {
+        match &mut self.tls {
+            _ if plain.is_empty() => {}
+            None => self.unsent.push(plain, 0),
+            Some(tls) => OUTGOING.with_borrow_mut(|(_, encoded)| {
+                encoded.used = 0;
+                tls.encrypt(plain, encoded)?;
+                self.unsent.push(encoded.used(), 0);
+                Ok::<_, io::Error>(())
+            })?,
+        }
+        Ok(())
     }
 }
 
