@@ -242,3 +242,64 @@ fn memory_of_handshakes_and_records_is_given_back() {
     last.send(Packet::Connect(connect_packet("last")));
     last.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
 }
+
+/// The certificate that a new client is shown.
+fn shown(gateway: &Gateway, authority: &Authority) -> Vec<u8> {
+    let client = authority.client(&[&TLS13], None);
+    let client = Client::on(open(gateway.addresses()[1], &client)).connected("a");
+    client.stream.conn.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// Waits until something `holds`, for less than the time of two looks at the files.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(9), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The GET of an operator.
+fn get(gateway: &Gateway, path: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.http_addresses()[0]).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A broker that exchanged its certificate and kept the old CA and list of revoked ones had to be restarted all the same.
+#[test]
+fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
+    let authority = Authority::new();
+    authority.revoke(&[]);
+    let crl = vec![authority.file("ca.crl")];
+    let mut config = config(TlsConfig { crl, ..mutual(&authority, ClientCertificates::Optional) });
+    config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let gateway = Gateway::start(&config).unwrap();
+    let first = shown(&gateway, &authority);
+    let mut stays = Client::on(open(gateway.addresses()[1], &authority.client(&[&TLS13], None)));
+    stays.send(Packet::Connect(connect_packet("stays")));
+    stays.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+    // Nobody asks: the files are looked at.
+    authority.issue_server();
+    wait_until("the new certificate is shown", || shown(&gateway, &authority) != first);
+    let second = shown(&gateway, &authority);
+    let client = authority.issue("c", 5, Vec::new());
+    assert!(connects(&gateway, &authority, Some(&client)));
+    authority.revoke(&[5]);
+    gateway.reload_certificates();
+    wait_until("the certificate is revoked", || !connects(&gateway, &authority, Some(&client)));
+    // A key that is half written.
+    let key = std::fs::read(authority.file("server.key")).unwrap();
+    std::fs::write(authority.file("server.key"), &key[..key.len() / 2]).unwrap();
+    gateway.reload_certificates();
+    wait_until("the fault is told", || get(&gateway, "/ready").contains("the old ones stay in use: "));
+    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 1\n"));
+    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_seconds{listener=\"127.0.0.1:0\"} "));
+    assert_eq!(shown(&gateway, &authority), second);
+    std::fs::write(authority.file("server.key"), &key).unwrap();
+    gateway.reload_certificates();
+    wait_until("the fault is gone", || get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 0\n"));
+    stays.subscribe("t", QoS::AtMostOnce);
+}

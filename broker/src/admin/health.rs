@@ -1,7 +1,8 @@
 //! Whether the gateway lives and is ready, and why not.
 
 use super::{ANSWER_TIME, AdminState, Served};
-use goldcrest_core::MemoryUse;
+use crate::net::Certificates;
+use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::time::Duration;
 use tokio::time::timeout_at;
 
@@ -57,22 +58,28 @@ pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
 /// Less of the ceiling than one part in so many is free: memory is short.
 const SHORT: usize = 8;
 
-/// What to know about a gateway that is ready all the same: empty, or that memory is short.
+/// What to know about a gateway that is ready all the same: certificates that can't be read anew, and that memory is short.
 pub(super) fn notes(state: &AdminState) -> Vec<String> {
-    let Some(memory) = state.served.get().map(|served| &served.memory) else { return Vec::new() };
+    let mut notes = state.certificates.get().map_or_else(Vec::new, Certificates::faults);
+    notes.extend(state.served.get().and_then(|served| is_short(&served.memory)));
+    notes
+}
+
+/// That memory is short, in words.
+fn is_short(memory: &MemoryCeiling) -> Option<String> {
     if memory.free() >= memory.bytes() / SHORT {
-        return Vec::new();
+        return None;
     }
     let mut uses = MemoryUse::ALL.map(|purpose| (memory.taken(purpose), purpose.as_str()));
     uses.sort_unstable_by(|a, b| b.cmp(a));
     let [(first_bytes, first), (second_bytes, second), ..] = uses;
-    vec![format!(
+    Some(format!(
         "memory is short: {} of {} MiB are taken, {} MiB for {first} and {} MiB for {second}; what needs more waits or is refused",
         memory.taken_in_all() >> 20,
         memory.bytes() >> 20,
         first_bytes >> 20,
         second_bytes >> 20
-    )]
+    ))
 }
 
 /// Why a shard does not serve clients.
@@ -105,7 +112,6 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 mod tests {
     use super::*;
     use crate::shard::{Mail, Mailboxes};
-    use goldcrest_core::MemoryCeiling;
     use goldcrest_store::Shortage;
     use goldcrest_store::StoreHealth;
     use std::sync::Arc;

@@ -41,6 +41,10 @@ impl Collector for Snapshot {
             "Addresses that are not there yet to be listened on; /ready names them",
             self.awaited as u64,
         )?;
+        let left = self.certificates.iter().map(|(address, seconds)| (address, *seconds));
+        out.gauges("certificate_seconds", "Seconds until the certificate of a listener ends", "listener", left)?;
+        let faults = self.certificate_faults as u64;
+        out.gauge("certificate_faults", "Listeners whose certificates can't be read anew; /ready says why", faults)?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
         out.counter("received_packets", "Control Packets from clients", counters.packets_received)?;
@@ -228,11 +232,15 @@ mod tests {
             stats,
             ..StoreSnapshot::default()
         });
+        snapshot.certificates = vec![("127.0.0.1:8883".to_owned(), 86_400)];
+        snapshot.certificate_faults = 1;
         snapshot.memory = MemorySnapshot { max: 500, uses: vec![("messages", 9, 2)] };
         let text = text(snapshot).unwrap();
         for line in [
             "goldcrest_shards 2",
             "goldcrest_awaited_listeners 0",
+            "goldcrest_certificate_seconds{listener=\"127.0.0.1:8883\"} 86400",
+            "goldcrest_certificate_faults 1",
             "# TYPE goldcrest_received_publish_total counter",
             "goldcrest_received_publish_total{qos=\"1\"} 6",
             "goldcrest_dropped_messages_total{reason=\"queue_full\"} 3",

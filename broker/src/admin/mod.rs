@@ -36,7 +36,7 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
-use crate::net::{AwaitedAddresses, ListenSocket};
+use crate::net::{AwaitedAddresses, Certificates, ListenSocket};
 use crate::shard::Mailboxes;
 use goldcrest_core::MemoryCeiling;
 use goldcrest_store::StoreHealth;
@@ -68,6 +68,8 @@ struct AdminState {
     is_serving: Notify,
     /// Configured addresses to listen on that no network interface has yet.
     missing: AwaitedAddresses,
+    /// Set if some listener has TLS.
+    certificates: OnceLock<Certificates>,
     is_stopping: AtomicBool,
     /// Notified when the store became full, has room again, or failed.
     store_changed: Notify,
@@ -134,6 +136,11 @@ impl Admin {
         move || state.store_changed.notify_one()
     }
 
+    /// From now on operators hear of these certificates.
+    pub(crate) fn tell_of_certificates(&self, certificates: Certificates) {
+        let _ = self.state.certificates.set(certificates);
+    }
+
     /// From now on the gateway is not ready, because it is being stopped.
     pub(crate) fn stopping(&self) {
         self.state.is_stopping.store(true, Ordering::Relaxed);
@@ -157,6 +164,7 @@ impl AdminState {
             served: OnceLock::new(),
             is_serving: Notify::new(),
             missing: AwaitedAddresses::default(),
+            certificates: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             store_changed: Notify::new(),
             end: Notify::new(),

@@ -1,6 +1,7 @@
 //! The counters of the gateway at one moment.
 
 use super::{ANSWER_TIME, AdminState, Served};
+use crate::net::Certificates;
 use goldcrest_core::{Counters, DropReason, MemoryCeiling, MemoryUse};
 use goldcrest_store::{Cause, Stats, StoreHealth};
 use std::sync::atomic::Ordering;
@@ -19,6 +20,10 @@ pub(super) struct Snapshot {
     pub(super) memory: MemorySnapshot,
     /// How many configured addresses the system does not have yet.
     pub(super) awaited: usize,
+    /// For each listener with TLS its address, and the seconds until its certificate ends.
+    pub(super) certificates: Vec<(String, u64)>,
+    /// How many listeners have certificates that can't be read anew.
+    pub(super) certificate_faults: usize,
     /// Sums over all shards. A retained message, which each shard has, counts once.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
@@ -59,6 +64,8 @@ impl Snapshot {
             uptime: state.started.elapsed(),
             shards: served.mailboxes.shards(),
             awaited: state.missing.count(),
+            certificates: state.certificates.get().map_or_else(Vec::new, Certificates::seconds_left),
+            certificate_faults: state.certificates.get().map_or(0, |it| it.faults().len()),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
             heap: heap(),
             memory: MemorySnapshot::take(&served.memory),

@@ -6,6 +6,7 @@ use super::{Failure, LAST_WORDS, NO_DATA_DIR, read_config};
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, MemoryMax, default_data_dir, listen_addresses, shards_for_cores,
 };
+use crate::gateway::CertificateReload;
 use crate::output::BackgroundWriter;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -112,7 +113,12 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
         // From here on no signal kills the process: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
         const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
-        ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
+        let hangup = if config.listeners.iter().any(|listener| listener.tls.is_some()) {
+            Some(signal(SignalKind::hangup())?)
+        } else {
+            ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
+            None
+        };
         ignore(SignalKind::user_defined1(), "SIGUSR1", NO_RELOAD)?;
         ignore(SignalKind::user_defined2(), "SIGUSR2", NO_RELOAD)?;
         // Without a handler the system would kill the process at the limit of file sizes (`ulimit -f`). With a handler a write fails, as on
@@ -129,6 +135,9 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
             });
         };
         crate::run(&config, shutdown, |gateway| {
+            if let Some((hangup, reload)) = hangup.zip(gateway.certificate_reload()) {
+                tokio::spawn(reload_at(hangup, reload));
+            }
             let text = greeting(
                 &config,
                 &gateway.addresses_of_listeners().collect::<Vec<_>>(),
@@ -143,6 +152,13 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     out.flush(LAST_WORDS);
     crate::output::log::flush(LAST_WORDS);
     served
+}
+
+/// Has certificates read anew at each signal.
+async fn reload_at(mut hangup: Signal, reload: CertificateReload) {
+    while hangup.recv().await.is_some() {
+        reload.ask();
+    }
 }
 
 /// The signals SIGTERM and SIGINT.
@@ -164,7 +180,7 @@ impl Termination {
     }
 }
 
-/// Ignores a signal that does not ask for the end of the process: a terminal was closed, or a service manager or logrotate asks for a reload.
+/// Ignores a signal that does not ask for the end of the process.
 fn ignore(kind: SignalKind, name: &'static str, why: &'static str) -> std::io::Result<()> {
     let mut ignored = signal(kind)?;
     tokio::spawn(async move {

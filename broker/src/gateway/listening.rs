@@ -1,8 +1,9 @@
 //! Which threads accept connections on which listeners: shards where the bytes are those of MQTT, and threads of their own where a handshake comes first.
 
+use super::certificates::CertificateWatch;
 use super::{Failed, Gateway, StartError};
 use crate::config::{Config, cores};
-use crate::net::{Accepting, AwaitedAddresses, ListenSocket, ListenerSetup, open_all};
+use crate::net::{Accepting, AwaitedAddresses, Certificates, ListenSocket, ListenerSetup, open_all};
 use crate::shard::{Doorstep, DoorstepPlan, doorsteps_for};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -42,7 +43,16 @@ fn with_setups(sockets: Vec<ListenSocket>, setups: &[Arc<ListenerSetup>]) -> Vec
     sockets.into_iter().filter_map(with_setup).collect()
 }
 
-/// Listens and begins to accept connections. Each socket is given to one thread. Returns the threads that were started for handshakes.
+/// The threads that a gateway has for its listeners, besides shards.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    /// Those that accept connections with handshakes.
+    _doorsteps: Vec<Doorstep>,
+    /// `None` if no listener has certificates.
+    pub(super) certificates: Option<CertificateWatch>,
+}
+
+/// Listens and begins to accept connections. Each socket is given to one thread.
 ///
 /// # Errors
 /// The system refuses to listen, or refuses a thread.
@@ -52,7 +62,12 @@ pub(super) fn begin(
     setups: &[Arc<ListenerSetup>],
     to_accept: Vec<oneshot::Sender<Vec<Accepting>>>,
     end: &UnboundedSender<Failed>,
-) -> Result<Vec<Doorstep>, StartError> {
+) -> Result<Listening, StartError> {
+    let certificates = Certificates::of(setups);
+    if let (Some(admin), Some(certificates)) = (&gateway.admin, &certificates) {
+        admin.tell_of_certificates(certificates.clone());
+    }
+    let certificates = certificates.map(CertificateWatch::start).transpose()?;
     let sockets = sockets.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
     let accepting = with_setups(sockets.map_err(|(address, error)| StartError::Listen(address, error))?, setups);
     let (with_layers, plain): (Vec<_>, Vec<_>) = accepting.into_iter().partition(|(_, setup)| setup.has_layers());
@@ -64,12 +79,12 @@ pub(super) fn begin(
         Doorstep::start(index, DoorstepPlan { mailboxes, admission, listeners }, failed)
     };
     let threads = doorsteps_for(cores()).min(with_layers.len());
-    let doorsteps = share(with_layers, threads).into_iter().enumerate().map(start).collect::<Result<_, _>>();
+    let doorsteps = share(with_layers, threads).into_iter().enumerate().map(start).collect::<Result<Vec<_>, _>>();
     let shares = share(plain, to_accept.len());
     for (to_accept, share) in to_accept.into_iter().zip(shares) {
         let _ = to_accept.send(share);
     }
-    doorsteps.map_err(StartError::Thread)
+    Ok(Listening { _doorsteps: doorsteps.map_err(StartError::Thread)?, certificates })
 }
 
 /// Deals listeners out to so many threads.

@@ -1,6 +1,7 @@
 //! The gateway as a library: starting and stopping all shards, and requests of the embedding program while they run.
 //!
 //! ```text
+//! certificates  reads certificates anew when their files have changed
 //! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends unasked
@@ -8,6 +9,7 @@
 //! settings  the configuration of all shards' brokers
 //! ```
 
+mod certificates;
 mod client;
 mod control;
 mod failure;
@@ -19,7 +21,9 @@ pub use client::{LocalClient, LocalClientError, ReceivedMessage};
 pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
+pub(crate) use self::certificates::CertificateReload;
 use self::failure::refuse_mistakes;
+use self::listening::Listening;
 use self::memory::MemoryPlan;
 pub(crate) use self::memory::other_bytes;
 use self::settings::BrokerSettings;
@@ -29,7 +33,7 @@ use crate::config::{Config, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{Accepting, Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
 use crate::shard::{
-    self, Clock, Doorstep, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
+    self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
 };
 use goldcrest_core::MemoryCeiling;
 use goldcrest_store::{Answer, Committer};
@@ -54,8 +58,7 @@ pub struct Gateway {
     listeners: Box<[usize]>,
     http_addresses: Box<[SocketAddr]>,
     missing: AwaitedAddresses,
-    /// The threads that accept connections with handshakes.
-    doorsteps: Vec<Doorstep>,
+    listening: Listening,
     mailboxes: ShutDownOnDrop,
     admission: Arc<Admission>,
     /// Counts connections from within this process, each of which is handed to the next shard.
@@ -132,7 +135,7 @@ impl Gateway {
             next_shard: AtomicUsize::new(0),
             http_addresses,
             missing,
-            doorsteps: Vec::new(),
+            listening: Listening::default(),
             mailboxes: ShutDownOnDrop(mailboxes.clone()),
             ended,
             running: 0,
@@ -154,7 +157,7 @@ impl Gateway {
             admin.serving(mailboxes, health, ceiling);
         }
         // The gateway does not listen earlier: a health check that connects must not find the gateway ready before it is.
-        gateway.doorsteps = listening::begin(&gateway, listeners, &setups, to_accept, &end)?;
+        gateway.listening = listening::begin(&gateway, listeners, &setups, to_accept, &end)?;
         Ok(gateway)
     }
 
@@ -294,7 +297,7 @@ impl Gateway {
         if let Some(admin) = &self.admin {
             admin.stopping();
         }
-        self.doorsteps.clear();
+        self.listening = Listening::default();
         self.mailboxes.0.shut_down();
         let all_ended = async {
             while self.running > 0

@@ -1,7 +1,7 @@
 //! What the connections of one listener have in common.
 
 use super::listen_socket::ListenSocket;
-use super::tls_settings::{TlsError, TlsSettings};
+use super::tls_settings::{Refresh, TlsError, TlsSettings};
 use crate::config::Listener;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl ListenerSetup {
     /// # Errors
     /// A file can't be used.
     pub(crate) fn read(index: u16, listener: &Listener) -> Result<Self, TlsError> {
-        let tls = listener.tls.as_ref().map(TlsSettings::read).transpose()?;
+        let tls = listener.tls.as_ref().map(|tls| TlsSettings::read(tls, listener.address.to_string())).transpose()?;
         let origins = listener.websocket.as_ref().map(|websocket| websocket.origins.clone().into());
         Ok(Self { index, tls, origins })
     }
@@ -33,5 +33,36 @@ impl ListenerSetup {
     /// handshake takes long.
     pub(crate) fn has_layers(&self) -> bool {
         self.tls.is_some() || self.origins.is_some()
+    }
+}
+
+/// The certificates of all listeners with TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificates(Arc<[Arc<ListenerSetup>]>);
+
+impl Certificates {
+    /// `None` if no listener has TLS.
+    pub(crate) fn of(setups: &[Arc<ListenerSetup>]) -> Option<Self> {
+        setups.iter().any(|setup| setup.tls.is_some()).then(|| Self(setups.into()))
+    }
+
+    /// All listeners with TLS.
+    fn each(&self) -> impl Iterator<Item = &TlsSettings> {
+        self.0.iter().filter_map(|setup| setup.tls.as_ref())
+    }
+
+    /// Reads files anew that have changed, or all.
+    pub(crate) fn refresh(&self, which: Refresh) {
+        self.each().for_each(|tls| tls.refresh(which));
+    }
+
+    /// Why certificates are not those of the files, a line for each listener.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.each().filter_map(TlsSettings::fault).collect()
+    }
+
+    /// For each listener its address, and the seconds until its certificate ends.
+    pub(crate) fn seconds_left(&self) -> Vec<(String, u64)> {
+        self.each().map(|tls| (tls.address().to_owned(), tls.seconds_left())).collect()
     }
 }

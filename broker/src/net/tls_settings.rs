@@ -10,13 +10,42 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::SystemTime;
 
 /// The TLS of one listener. New connections take what was read last; those that are open go on with what they began with.
 #[derive(Debug)]
 pub(crate) struct TlsSettings {
+    config: TlsConfig,
+    /// The address of the listener, for the log.
+    address: String,
     current: RwLock<Arc<ServerConfig>>,
+    files: Mutex<Files>,
+}
+
+/// What is known of the files of a listener.
+#[derive(Debug)]
+struct Files {
+    /// The files as they were when they were read with success.
+    stamps: Vec<Option<Stamp>>,
+    /// Why the last try failed, and whether the log has it.
+    fault: Option<(TlsError, bool)>,
+    /// When the certificate of the server ends, in seconds since 1970.
+    not_after: i64,
+    /// The last number of days left that the log has warned of.
+    warned_of: Option<i64>,
+}
+
+/// What changes when a file is written or exchanged.
+type Stamp = (u64, u64, u64, i64, i64);
+
+/// Whether files that seem unchanged are read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    Changed,
+    All,
 }
 
 /// Why the files of a listener's TLS can't be used.
@@ -47,21 +76,108 @@ impl TlsSettings {
     ///
     /// # Errors
     /// A file cannot be read, or is not what it is to be.
-    pub(crate) fn read(config: &TlsConfig) -> Result<Self, TlsError> {
-        Ok(Self { current: RwLock::new(server_config(config)?) })
+    pub(crate) fn read(config: &TlsConfig, address: String) -> Result<Self, TlsError> {
+        let stamps = stamps(config);
+        let (server, not_after) = server_config(config)?;
+        let files = Mutex::new(Files { stamps, fault: None, not_after, warned_of: None });
+        let settings = Self { config: config.clone(), address, current: RwLock::new(server), files };
+        settings.warn_of_end(&mut settings.files());
+        Ok(settings)
     }
 
     /// What new connections are to use.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all files anew if one of them has changed, and takes them over together. If one can't be used the old ones stay in use. Is to be called
+    /// again and again: files that are written one after the other fit only in the end, so the log has a fault that is there twice in a row.
+    pub(crate) fn refresh(&self, which: Refresh) {
+        let stamps = stamps(&self.config);
+        let mut files = self.files();
+        if which == Refresh::All || files.fault.is_some() || stamps != files.stamps {
+            let address = &self.address;
+            match server_config(&self.config) {
+                Ok((server, not_after)) => {
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = server;
+                    *files = Files { stamps, fault: None, not_after, warned_of: None };
+                    tracing::info!("new connections to {address} get the certificates that were read anew");
+                }
+                Err(error) => {
+                    let before = files.fault.take().filter(|(before, _)| *before == error);
+                    let is_told = before.as_ref().is_some_and(|(_, is_told)| *is_told);
+                    let is_due = which == Refresh::All || before.is_some();
+                    if is_due && !is_told {
+                        tracing::error!(
+                            "the certificates of {address} can't be read anew, and the old ones stay in use: {error}"
+                        );
+                    }
+                    files.fault = Some((error, is_due));
+                }
+            }
+        }
+        self.warn_of_end(&mut files);
+    }
+
+    /// Warns once a day that the certificate of the server ends soon.
+    fn warn_of_end(&self, files: &mut Files) {
+        const SOON: i64 = 14;
+        let left = files.not_after - now();
+        let days = left.div_euclid(24 * 60 * 60);
+        if days >= SOON || files.warned_of == Some(days) {
+            return;
+        }
+        files.warned_of = Some(days);
+        let (address, file) = (&self.address, self.config.certificate.display());
+        if left < 0 {
+            tracing::error!("the certificate of {address} has ended, and clients refuse it: {file}");
+        } else {
+            tracing::warn!("the certificate of {address} ends in {days} days: {file}");
+        }
+    }
+
+    /// Why the files can't be used as they are now; `None` if all are in use.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let files = self.files();
+        let (error, _) = files.fault.as_ref()?;
+        Some(format!("the certificates of {} can't be read anew, and the old ones stay in use: {error}", self.address))
+    }
+
+    /// The seconds until the certificate of the server ends; 0 if it has ended.
+    pub(crate) fn seconds_left(&self) -> u64 {
+        (self.files().not_after - now()).try_into().unwrap_or(0)
+    }
 }
 
-/// Everything that connections of a listener need.
-fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+fn now() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
+}
+
+/// The files of a listener as they are; `None` for a file that can't be seen.
+fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
+    let files = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
+    let stamp = |file: &PathBuf| {
+        let seen = std::fs::metadata(file).ok()?;
+        Some((seen.dev(), seen.ino(), seen.size(), seen.mtime(), seen.mtime_nsec()))
+    };
+    files.map(stamp).collect()
+}
+
+/// Everything that connections of a listener need, and when the certificate of the server ends.
+fn server_config(config: &TlsConfig) -> Result<(Arc<ServerConfig>, i64), TlsError> {
     // Named here and not left to the process: with two libraries of cryptography in one program rustls would not know which one to take.
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&config.certificate)?;
+    let not_after =
+        end_of(&chain[0]).ok_or_else(|| TlsError::new(&config.certificate, "its certificate is damaged"))?;
     let key = private_key(&config.key)?;
     let asks = config.client_certificate != ClientCertificates::None;
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -85,7 +201,13 @@ fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
         server.send_tls13_tickets = 1;
     }
     server.max_fragment_size = Some(usize::from(config.record_bytes) + RECORD_OVERHEAD);
-    Ok(Arc::new(server))
+    Ok((Arc::new(server), not_after))
+}
+
+/// When a certificate ends, in seconds since 1970.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// The bytes that rustls counts as part of a fragment besides its contents.
