@@ -1,6 +1,7 @@
 //! A gateway in the process of the test.
 
-use goldcrest::{Config, Gateway, Listener};
+use super::transport::Transport;
+use goldcrest::{Config, Gateway};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +25,7 @@ impl Library {
             lines.try_init().expect("nobody else takes the log of a test");
         });
         let started = Instant::now();
-        let listeners = vec![Listener::new((Ipv4Addr::LOCALHOST, 0).into())];
+        let listeners = vec![Transport::of_environment().listener((Ipv4Addr::LOCALHOST, 0).into())];
         let config = Config { listeners, shards, memory_only: true, ..Config::default() };
         let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
         Self { gateway, started }

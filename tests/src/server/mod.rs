@@ -3,14 +3,18 @@
 //! A gateway with the default configuration runs in the process of the test, on a port of its own. There may be many at a time, and they
 //! share nothing. A gateway with another configuration is a process of its own, which reads a configuration file, as a user's gateway
 //! does.
+//!
+//! If `GOLDCREST_TRANSPORT` is `tls`, `ws` or `wss`, the gateway is talked to over that.
 
 mod library;
 mod process;
+mod transport;
 
 use goldcrest_core::Config;
 use library::Library;
 use process::Process;
 use std::net::TcpStream;
+use transport::Transport;
 
 /// A running gateway. Dropping it ends it.
 pub struct Server(Kind);
@@ -38,7 +42,7 @@ impl Server {
             Kind::Library(gateway) => gateway.address(),
             Kind::Process(process) => process.address(),
         };
-        let stream = TcpStream::connect(address).expect("the server listens");
+        let stream = Transport::of_environment().connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("a TCP socket");
         stream
     }

@@ -1,5 +1,6 @@
 //! The program `goldcrest` as a process of its own, which reads its configuration from a file.
 
+use super::transport::Transport;
 use goldcrest_core::{Config, Limits, Overflow, ResendExpired};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -26,10 +27,11 @@ impl Process {
     /// Starts a process that listens on a free port.
     pub(crate) fn start(shards: u16, config: &Config<'static>) -> Self {
         let files = Files::new();
-        std::fs::write(&files.config, to_toml(config)).expect("a writable temporary directory");
+        let listener = Transport::of_environment().table();
+        std::fs::write(&files.config, to_toml(config) + &listener).expect("a writable temporary directory");
         let log = std::fs::File::create(&files.log).expect("a writable temporary directory");
         let mut process = Command::new(program())
-            .args(["--memory-only", "--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--config"])
+            .args(["--memory-only", "--shards", &shards.to_string(), "--config"])
             .arg(&files.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -45,6 +47,8 @@ impl Process {
                 panic!("{} ended before it listened:\n{said}{log}", program().display());
             }
             if let Some(address) = said[start..].trim().strip_prefix("listening on ") {
+                // What is spoken there follows.
+                let address = address.split(' ').next().unwrap_or_default();
                 break address.parse().expect("an address");
             }
         };
