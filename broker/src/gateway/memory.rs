@@ -13,11 +13,10 @@ use std::sync::Arc;
 ///
 /// | shards | 1 | 2 | 4 | 8 |
 /// |---|---|---|---|---|
-/// | memory only | 6.3 MiB | 6.5 MiB | 7.0 MiB | 8.1 MiB |
-/// | with a store | 6.6 MiB | 6.9 MiB | 7.6 MiB | 8.6 MiB |
+/// | memory only | 6.6 MiB | 7.0 MiB | 7.4 MiB | 8.5 MiB |
+/// | with a store | 6.9 MiB | 7.5 MiB | 7.8 MiB | 9.1 MiB |
 ///
-/// So 6.0 and 6.3 MiB are those of the process, and 0.25 and 0.28 MiB those of each shard. After some load there is little more that nobody claims:
-/// 6.2 to 6.5 MiB for all.
+/// So 6.3 and 6.6 MiB are those of the process, and 0.27 and 0.31 MiB those of each shard. After some load there is hardly more that nobody claims.
 const PROCESS: usize = 7 << 20;
 /// What each shard takes before a client comes, besides spare buffers and mail: stack, runtime and tables with their first entries, 0.3 MiB, and the
 /// buffers that its sockets share, 192 KiB.

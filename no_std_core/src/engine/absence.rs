@@ -101,6 +101,7 @@ impl Engine<'_> {
         self.session_index.remove(&mut self.sessions, session);
         let ended = self.sessions.remove(session);
         self.messages.bytes.release(ended.client_id);
+        self.look_after_removal();
     }
 
     fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {

@@ -58,6 +58,14 @@ impl FreeList {
         }
     }
 
+    /// The free places of owned memory.
+    pub(super) fn rows_mut(&mut self) -> Option<&mut FreeRows> {
+        match self {
+            Self::Linked(_) => None,
+            Self::Rows(rows) => Some(rows),
+        }
+    }
+
     /// Forgets all free places.
     pub(super) fn clear(&mut self) {
         match self {

@@ -25,6 +25,13 @@ impl<T: Default> Slots<'_, T> {
             slots.add_beside(bytes);
         }
     }
+
+    /// Each place takes so many more bytes in lists and tables elsewhere, which do not shrink with this table. Their claim lasts as long as these.
+    pub(crate) fn add_lasting(&mut self, bytes: usize) {
+        if let Some(slots) = self.as_owned_mut() {
+            slots.add_lasting(bytes);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -214,12 +214,36 @@ impl<'m, T: Default> Pool<'m, T> {
         }
     }
 
-    /// Gives back what the table takes, if that is much and no entry is left.
-    pub(crate) fn give_back_if_empty(&mut self) {
-        if self.len == 0 && self.fresh > KEPT_EMPTY && self.slots.give_back() {
-            self.free = FreeList::of(&self.slots);
-            self.fresh = 0;
+    /// Gives memory back that the table took for entries which are gone: all of it if the table is empty, or else some places at the end if it has
+    /// been far larger than its contents for several calls. At least `least` places stay. The call is cheap, and is to be made now and then.
+    /// Returns whether there are fewer places now.
+    #[inline]
+    pub(crate) fn give_back(&mut self, least: usize) -> bool {
+        self.fresh > KEPT_EMPTY && self.give_back_some(least)
+    }
+
+    fn give_back_some(&mut self, least: usize) -> bool {
+        if self.len == 0 && least == 0 {
+            let is_owned = self.slots.give_back();
+            if is_owned {
+                self.free = FreeList::of(&self.slots);
+                self.fresh = 0;
+            }
+            return is_owned;
         }
+        let (end, is_too_large) = (self.fresh as usize, self.len < self.fresh / TOO_LARGE);
+        let Some(rows) = self.free.rows_mut().and_then(|rows| rows.look(is_too_large).then_some(rows)) else {
+            return false;
+        };
+        let new = rows.end_without_free(end, AT_ONCE).max(KEPT_EMPTY as usize).max(least);
+        if new >= end {
+            rows.fill_from_begin();
+            return false;
+        }
+        rows.truncate(new);
+        self.slots.truncate(new);
+        self.fresh = new as u32;
+        true
     }
 
     /// How many slots are used or were used before: the index of each live entry is below this number.
@@ -266,6 +290,11 @@ impl<'m, T: Default> Pool<'m, T> {
 
 /// A table that has had more entries than so many gives its memory back when it is empty.
 const KEPT_EMPTY: u32 = if cfg!(debug_assertions) { 512 } else { 16_384 };
+
+/// A table with so many times more places than entries is far too large.
+const TOO_LARGE: u32 = 4;
+/// A table gives back about so many places at once, so that no call takes long.
+const AT_ONCE: usize = 16_384;
 
 /// If handles are checked, stops unless `handle` was made for the entry in its place, whose link is `link`.
 #[inline(always)]
@@ -394,6 +423,38 @@ mod tests {
             pool.remove(Handle::from_index(2));
             assert_eq!(pool.insert(8), Some(Handle::from_index(2)));
         });
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn a_pool_that_gives_memory_back_keeps_its_entries() {
+        let mut pool = Pool::owned(usize::MAX);
+        let mut model = BTreeMap::new();
+        let mut random = Random::new(2);
+        let (mut shrunk, mut most) = (0, 0);
+        for step in 0..60_000u32 {
+            // Floods of entries come, and almost all of them go again.
+            let fill = if (step / 5_000) % 2 == 0 { 80 } else { 10 };
+            if random.below(100) < fill {
+                let handle = pool.insert(step).unwrap();
+                assert_eq!(model.insert(handle, step), None, "a live place was given away");
+            } else if let Some(handle) = random.choose(model.keys()).copied() {
+                assert_eq!(pool.remove(handle), model.remove(&handle).unwrap());
+            }
+            if step % 16 == 0 {
+                let least = random.below(700);
+                let before = pool.slots();
+                shrunk += u32::from(pool.give_back(least));
+                assert!(pool.slots() >= before.min(least), "{} {before} {least}", pool.slots());
+            }
+            most = most.max(pool.slots());
+        }
+        assert!(shrunk > 3 && most > 2_000, "{shrunk} {most}");
+        assert!(pool.iter().eq(model.iter().map(|(handle, value)| (*handle, value))));
+        model.into_keys().for_each(|handle| _ = pool.remove(handle));
+        pool.give_back(0);
+        assert!(pool.places() <= KEPT_EMPTY as usize * 9 / 8, "{}", pool.places());
+        assert!(pool.insert(1).is_some());
     }
 
     #[test]

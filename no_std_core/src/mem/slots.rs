@@ -128,6 +128,13 @@ impl<T: Default> Slots<'_, T> {
         }
     }
 
+    /// Takes the entries from `len` on away and gives their memory back, if it is our own.
+    pub(super) fn truncate(&mut self, len: usize) {
+        if let Backing::Owned(slots) = &mut self.0 {
+            slots.truncate(len);
+        }
+    }
+
     /// Takes all entries away and gives their memory back, if it is our own. Whether that was done.
     pub(super) fn give_back(&mut self) -> bool {
         match &mut self.0 {

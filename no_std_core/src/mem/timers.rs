@@ -74,6 +74,13 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         self.heap.reserve(len, claim) && self.timers.reserve(len, claim)
     }
 
+    /// Gives memory back as [`Pool::give_back`]. There stays memory for at least `least` timers.
+    pub(crate) fn give_back(&mut self, least: usize) {
+        if self.timers.give_back(least) {
+            self.heap.truncate(self.timers.slots().max(least));
+        }
+    }
+
     /// Sets a timer that is due at `deadline`. `None` if there is no room.
     pub(crate) fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
         let position = self.timers.len();

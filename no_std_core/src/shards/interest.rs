@@ -100,6 +100,7 @@ impl Engine<'_> {
             }
         } else {
             self.router.unsubscribe(filter, sibling);
+            self.look_after_removal();
         }
     }
 

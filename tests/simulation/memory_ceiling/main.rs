@@ -4,6 +4,7 @@
 //! A program of its own, since it counts allocations.
 
 mod accounting;
+mod after_floods;
 mod attacks;
 mod heap;
 mod house;

@@ -105,9 +105,9 @@ impl<'m> Aliases<'m> {
         self.insert(bytes, aliases, entry, topic)
     }
 
-    /// Gives back what the table takes, if that is much and no alias is left.
-    pub(crate) fn give_back_if_empty(&mut self) {
-        self.pool.give_back_if_empty();
+    /// Gives memory of the table back; see [`Pool::give_back`].
+    pub(crate) fn give_back(&mut self) {
+        self.pool.give_back(0);
     }
 
     /// Forgets the aliases of a connection.

@@ -69,21 +69,21 @@ impl Tables<'_> {
         self.sessions.add_beside(allocated(size_of::<Lost>()));
         self.replays.add_beside(REPLAYING);
         if config.shard.siblings() > 0 {
-            self.connections.add_beside(WAITING);
+            self.connections.add_lasting(WAITING);
         }
         if config.may_keep_latest() {
             self.deliveries.add_beside(BY_TOPIC);
         }
         if config.durable && config.body_budget > 0 {
-            self.messages.add_beside(IN_STORE);
+            self.messages.add_lasting(IN_STORE);
         }
         if config.durable {
-            self.sessions.add_beside(MARK);
-            self.messages.add_beside(2 * MARK);
-            self.deliveries.add_beside(MARK);
-            self.receipts.add_beside(MARK);
-            self.router.subscriptions.add_beside(MARK);
-            self.router.groups.add_beside(MARK);
+            self.sessions.add_lasting(MARK);
+            self.messages.add_lasting(2 * MARK);
+            self.deliveries.add_lasting(MARK);
+            self.receipts.add_lasting(MARK);
+            self.router.subscriptions.add_lasting(MARK);
+            self.router.groups.add_lasting(MARK);
         }
     }
 }

@@ -276,6 +276,7 @@ impl<'m> Engine<'m> {
         if SHARED && unsubscribe.filters().any(|filter| filter.starts_with("$share/")) {
             self.forget_left_groups(session);
         }
+        self.look_after_removal();
         Ok(Taken::Done)
     }
 

@@ -158,6 +158,14 @@ pub struct Router<'m> {
 }
 
 impl<'m> Router<'m> {
+    /// Gives memory of tables and texts back; see [`Pool::give_back`].
+    pub(crate) fn give_back(&mut self) {
+        self.trie.nodes.give_back(0);
+        self.trie.texts.give_back();
+        self.subscriptions.give_back(0);
+        self.groups.give_back(0);
+    }
+
     /// A router without subscriptions. The first `siblings` subscribers are other shards: they don't count when a
     /// filter gets its first subscriber or loses its last one.
     pub fn new(memory: RouterMemory<'m>, hasher: Hasher, siblings: u32) -> Self {

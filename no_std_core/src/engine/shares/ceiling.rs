@@ -1,5 +1,6 @@
 //! Shares in owned memory: the bounds of queues and of retained messages follow from the memory that is free.
 
+use super::REPLIES;
 use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::router::Retained;
@@ -16,11 +17,13 @@ pub(crate) struct LimitsInForce {
     limits: Limits,
     /// The bounds of queues are set anew when so many messages were handed out since the start.
     looks_at: u64,
+    /// How many Sessions have ended and how many UNSUBSCRIBEs have come, as far as this counter goes before it starts again.
+    removals: u8,
 }
 
 impl LimitsInForce {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: *limits, looks_at: 0 }
+        Self { limits: *limits, looks_at: 0, removals: 0 }
     }
 
     /// The limits in force, which were made of `configured`.
@@ -65,16 +68,33 @@ impl Engine<'_> {
         self.in_force.limits = Limits { queued_messages, queued_bytes, ..limits };
     }
 
-    /// Tables that are empty, and were large, give back their memory.
+    /// Called after the end of a Session or of subscriptions: so memory is given back also where no message is handed out.
+    #[inline]
+    pub(crate) fn look_after_removal(&mut self) {
+        self.in_force.removals = self.in_force.removals.wrapping_add(1);
+        if u64::from(self.in_force.removals).is_multiple_of(LOOKS)
+            && self.messages.bytes.account().is_some_and(MemoryAccount::is_bounded)
+        {
+            self.give_back_memory();
+        }
+    }
+
+    /// Tables that are far larger than what is left in them give memory back.
     fn give_back_memory(&mut self) {
-        self.messages.pool.give_back_if_empty();
-        self.messages.deliveries.give_back_if_empty();
-        self.messages.bytes.give_back_if_empty();
-        self.receipts.pool.give_back_if_empty();
-        self.aliases.give_back_if_empty();
-        self.owed.give_back_if_empty();
-        self.replays.give_back_if_empty();
-        self.group_queues.give_back_if_empty();
+        let (connections, sessions) = (self.connections.len(), self.sessions.len());
+        self.connections.give_back(0);
+        self.sessions.give_back(0);
+        // Each connection owns some places for replies, and each connection and each Session has a place for its timer.
+        self.owed.give_back(connections.saturating_mul(REPLIES));
+        self.timers.give_back(connections.saturating_add(sessions));
+        self.messages.pool.give_back(0);
+        self.messages.deliveries.give_back(0);
+        self.messages.bytes.give_back();
+        self.receipts.pool.give_back(0);
+        self.aliases.give_back();
+        self.replays.give_back(0);
+        self.group_queues.give_back(0);
+        self.router.give_back();
     }
 
     /// Whether one more message may be retained for this topic, of which `cost` says how many bytes it takes.

@@ -40,6 +40,9 @@ impl Engine<'_> {
     pub(crate) fn look_at_memory_now(&mut self) {}
 
     #[inline(always)]
+    pub(crate) fn look_after_removal(&mut self) {}
+
+    #[inline(always)]
     pub(crate) fn has_share_for_retained(&self, _topic: TopicName<'_>, _cost: impl FnOnce() -> u32) -> bool {
         true
     }

@@ -120,10 +120,10 @@ impl Bytes<'_> {
         Self(Store::Owned(OwnedBytes::new(limit)))
     }
 
-    /// Gives back the memory of the table of blobs, if that is much and no blob is left.
-    pub(crate) fn give_back_if_empty(&mut self) {
+    /// Gives back memory of the table of blobs; see [`Pool::give_back`]. Spare buffers stay: they are bounded, and are freed for new blobs.
+    pub(crate) fn give_back(&mut self) {
         if let Store::Owned(owned) = &mut self.0 {
-            owned.blobs.give_back_if_empty();
+            owned.blobs.give_back(0);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use super::patience::Patience;
+
 /// The free places of a pool, in rows of 64. They are taken from one row, the lowest first, until the row has none left.
 ///
 /// So places that are taken one after the other lie side by side, in whatever order they were freed. When a message goes
@@ -12,6 +14,7 @@ pub(in crate::mem) struct FreeRows {
     rows: Vec<Row>,
     /// The index plus one of the first row in the list of rows with a free place; 0: there is none.
     first: u32,
+    patience: Patience,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,8 +43,63 @@ impl FreeRows {
                 return false;
             }
             self.rows.resize(rows, Row::default());
+            self.patience.need();
         }
         true
+    }
+
+    /// A look at the pool found that it is, or is not, far larger than its contents. Returns whether it may give places back.
+    #[inline]
+    pub(in crate::mem) fn look(&mut self, is_too_large: bool) -> bool {
+        self.patience.look(is_too_large)
+    }
+
+    /// The end of the places that stay if free places at the end are given back, at most about `most` of them. `end` is the end of all places.
+    pub(in crate::mem) fn end_without_free(&self, end: usize, most: usize) -> usize {
+        let least = end.saturating_sub(most);
+        let (mut rest, mut end) = (end, end);
+        while rest > least {
+            let number = rest.saturating_sub(1) / PLACES;
+            let Some(row) = self.rows.get(number) else { break };
+            let begin = number.saturating_mul(PLACES);
+            let used = rest.saturating_sub(begin) as u32;
+            // The places of the row beyond the last used one count as free.
+            let beyond = u64::MAX.checked_shl(used).unwrap_or(0);
+            let taken = PLACES.saturating_sub((row.free | beyond).leading_ones() as usize);
+            end = begin.saturating_add(taken);
+            if taken > 0 {
+                break;
+            }
+            rest = begin;
+        }
+        end
+    }
+
+    /// No place could be given back, because one of the last places is not free. From now on the lowest rows are used first, so that places at the
+    /// end become free in time.
+    pub(in crate::mem) fn fill_from_begin(&mut self) {
+        self.list_from_lowest();
+        self.patience.start_again();
+    }
+
+    /// Gives back the places from `end` on, which are free. From now on the lowest rows are used first.
+    pub(in crate::mem) fn truncate(&mut self, end: usize) {
+        self.rows.truncate(end.div_ceil(PLACES));
+        self.rows.shrink_to(self.rows.len());
+        if let Some(last) = self.rows.last_mut().filter(|_| !end.is_multiple_of(PLACES)) {
+            last.free &= !(u64::MAX << (end % PLACES));
+        }
+        self.list_from_lowest();
+        self.patience.give_back();
+    }
+
+    /// Puts the rows with free places into the list in the order of their places.
+    fn list_from_lowest(&mut self) {
+        self.first = 0;
+        for (number, row) in self.rows.iter_mut().enumerate().rev().filter(|(_, row)| row.free != 0) {
+            row.next = self.first;
+            self.first = (number as u32).saturating_add(1);
+        }
     }
 
     /// Takes a free place, and returns its index.
@@ -111,6 +169,33 @@ mod tests {
         }
         free.clear();
         assert_eq!(free.take(), None);
+    }
+
+    #[test]
+    fn free_places_at_the_end_are_given_back_and_those_that_stay_are_given_out_from_the_lowest_on() {
+        let mut random = Random::new(6);
+        for _ in 0..300 {
+            let end = 1 + random.below(700);
+            let mut free = FreeRows::default();
+            assert!(free.grow_to(end));
+            let mut all: Vec<_> = (0..end).filter(|place| *place < end / 2 || random.below(100) > 2).collect();
+            for _ in 0..end {
+                let (one, other) = (random.below(all.len()), random.below(all.len()));
+                all.swap(one, other);
+            }
+            all.iter().for_each(|place| free.put(*place));
+            let taken = (0..end).rev().find(|place| !all.contains(place));
+            let expected = taken.map_or(0, |place| place + 1);
+            assert_eq!(free.end_without_free(end, usize::MAX), expected);
+            let some = free.end_without_free(end, 100);
+            assert!(some >= expected && (some == expected || some <= end.saturating_sub(100)), "{some} of {end}");
+            free.truncate(expected);
+            assert_eq!(free.rows.len(), expected.div_ceil(PLACES));
+            let left: Vec<_> = core::iter::from_fn(|| free.take()).collect();
+            all.retain(|place| *place < expected);
+            all.sort_unstable();
+            assert_eq!(left, all);
+        }
     }
 
     /// The deliveries of a message to many subscribers end one subscriber after the other. A bug of the past: free places

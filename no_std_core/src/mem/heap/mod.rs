@@ -6,6 +6,7 @@ mod ceiling;
 mod free_rows;
 mod lazy_box;
 mod owned_only;
+mod patience;
 mod queue_index;
 mod slots;
 

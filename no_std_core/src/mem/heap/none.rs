@@ -54,6 +54,10 @@ impl<T> OwnedSlots<T> {
     pub(super) fn give_back(&mut self) {
         match self.0 {}
     }
+
+    pub(super) fn truncate(&mut self, _: usize) {
+        match self.0 {}
+    }
 }
 
 /// How much is left to others when memory is claimed, which borrowed memory is not.
@@ -81,6 +85,22 @@ impl FreeRows {
     }
 
     pub(super) fn clear(&mut self) {
+        match self.0 {}
+    }
+
+    pub(super) fn look(&mut self, _: bool) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn fill_from_begin(&mut self) {
+        match self.0 {}
+    }
+
+    pub(super) fn end_without_free(&self, _: usize, _: usize) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn truncate(&mut self, _: usize) {
         match self.0 {}
     }
 }

@@ -21,6 +21,10 @@ struct Claimed {
     bytes: usize,
     /// The bytes that an entry takes elsewhere on the heap. They are claimed with its place in the table.
     beside: usize,
+    /// The bytes that a place takes in lists and tables elsewhere, which do not shrink with this table.
+    lasting: usize,
+    /// The most places that the table had: for so many the lasting bytes are claimed.
+    most_places: usize,
 }
 
 /// The bytes that a pool takes to remember whether a place is free: a quarter of a byte, and three times as much while the pool grows.
@@ -33,7 +37,8 @@ const STEP: usize = 4 << 10;
 impl<T: Default> OwnedSlots<T> {
     /// An empty table that grows up to `limit` entries.
     pub(in crate::mem) fn new(limit: usize) -> Self {
-        let claimed = Claimed { account: MemoryAccount::UNBOUNDED, bytes: 0, beside: FREE_LIST };
+        let claimed =
+            Claimed { account: MemoryAccount::UNBOUNDED, bytes: 0, beside: FREE_LIST, lasting: 0, most_places: 0 };
         Self { vec: Vec::new(), limit, claimed }
     }
 
@@ -54,6 +59,11 @@ impl<T: Default> OwnedSlots<T> {
     pub(in crate::mem) fn add_beside(&mut self, bytes: usize) {
         debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
         self.claimed.beside = self.claimed.beside.saturating_add(bytes);
+    }
+
+    pub(in crate::mem) fn add_lasting(&mut self, bytes: usize) {
+        debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
+        self.claimed.lasting = self.claimed.lasting.saturating_add(bytes);
     }
 
     /// The free places of this table: none yet.
@@ -109,7 +119,22 @@ impl<T: Default> OwnedSlots<T> {
     /// Takes all entries away, and gives their memory back.
     pub(in crate::mem) fn give_back(&mut self) {
         self.vec = Vec::new();
+        self.claimed.most_places = 0;
         self.claimed.set(0);
+    }
+
+    /// Takes the entries from `len` on away, and gives their memory back, but for an eighth of what is left.
+    pub(in crate::mem) fn truncate(&mut self, len: usize) {
+        self.vec.truncate(len);
+        self.vec.shrink_to(len.saturating_add(len / GROWTH));
+        self.claimed.set(self.bytes_of(self.vec.capacity()));
+    }
+
+    /// The bytes that are claimed for so many places.
+    fn bytes_of(&self, places: usize) -> usize {
+        let beside = places.saturating_mul(self.claimed.beside);
+        let lasting = places.max(self.claimed.most_places).saturating_mul(self.claimed.lasting);
+        allocated(places.saturating_mul(size_of::<T>())).saturating_add(beside).saturating_add(lasting)
     }
 
     /// The number of places after the usual growth, where `len` are needed: twice as many places as before, or an eighth more in a large table, and
@@ -127,11 +152,7 @@ impl<T: Default> OwnedSlots<T> {
     }
 
     fn grow_capacity(&mut self, capacity: usize, claim: Claim) -> bool {
-        let of = |entries: usize| {
-            let hanging = entries.saturating_mul(self.claimed.beside);
-            allocated(entries.saturating_mul(size_of::<T>())).saturating_add(hanging)
-        };
-        let (before, after) = (self.claimed.bytes, of(capacity));
+        let (before, after) = (self.claimed.bytes, self.bytes_of(capacity));
         // While the entries are copied, the memory before the growth is there too.
         let is_copied = self.vec.capacity().saturating_mul(size_of::<T>()) < PAGED;
         let more = if is_copied { after } else { after.saturating_sub(before) };
@@ -141,6 +162,9 @@ impl<T: Default> OwnedSlots<T> {
         self.claimed.bytes = before.saturating_add(more);
         let has_grown = self.vec.try_reserve_exact(capacity.saturating_sub(self.vec.len())).is_ok();
         self.claimed.set(if has_grown { after } else { before });
+        if has_grown {
+            self.claimed.most_places = self.claimed.most_places.max(capacity);
+        }
         has_grown
     }
 }
@@ -195,6 +219,24 @@ mod tests {
         slots.give_back();
         assert_eq!((slots.places(), ceiling.taken_in_all()), (0, 0));
         assert!(slots.grow_to(5));
+        drop(slots);
+        assert_eq!(ceiling.taken_in_all(), 0);
+    }
+
+    #[test]
+    fn a_table_that_is_cut_gives_back_the_memory_of_its_end_and_keeps_the_claim_for_what_lasts() {
+        let ceiling = MemoryCeiling::new(30 << 20);
+        let mut slots = OwnedSlots::<[u64; 8]>::new(usize::MAX);
+        slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
+        slots.add_beside(9);
+        slots.add_lasting(5);
+        assert!(slots.grow_to(100_000));
+        let lasting = slots.places() * 5;
+        slots.truncate(8_000);
+        assert_eq!((slots.as_slice().len(), slots.places()), (8_000, 9_000));
+        assert_eq!(ceiling.taken_in_all(), lasting + 9_000 * 10 + allocated(9_000 * 64));
+        assert!(slots.grow_to(90_000));
+        assert!((90_000 * 74 + lasting..100_000 * 74 + lasting).contains(&ceiling.taken_in_all()));
         drop(slots);
         assert_eq!(ceiling.taken_in_all(), 0);
     }
