@@ -10,7 +10,8 @@
 //! - **Borrowed**: `&'m mut [T]` handed in once, usually `'static`. Its length is the limit. Without the
 //!   feature `alloc` this is the only kind; microcontrollers use it.
 //! - **Owned** (feature `alloc`): a vector that grows as it is filled, up to a limit. Places of removed
-//!   entries are used again; a vector does not shrink.
+//!   entries are used again. A pool that is far larger than its contents gives free places at its end back ([`Pool::give_back`]). Entries never
+//!   move, so an entry at the end keeps all places before it. The buckets of an index stay.
 //!
 //! [`Slots`] is a table of either kind. The other types are built on it:
 //!
