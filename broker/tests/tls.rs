@@ -287,8 +287,18 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     let second = shown(&gateway, &authority);
     let client = authority.issue("c", 5, Vec::new());
     assert!(connects(&gateway, &authority, Some(&client)));
+    let with_own = authority.client(&[&TLS13], Some(&client));
+    let mut revoked = Client::on(open(gateway.addresses()[1], &with_own)).connected("revoked");
+    let with_other = authority.client(&[&TLS13], Some(&authority.issue("d", 6, Vec::new())));
+    let mut other = Client::on(open(gateway.addresses()[1], &with_other)).connected("other");
     authority.revoke(&[5]);
     gateway.reload_certificates();
+    revoked.receive(|packet| match packet {
+        Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::NotAuthorized),
+        other => panic!("{other:?}"),
+    });
+    revoked.expect_end();
+    other.subscribe("t", QoS::AtMostOnce);
     wait_until("the certificate is revoked", || !connects(&gateway, &authority, Some(&client)));
     // A key that is half written.
     let key = std::fs::read(authority.file("server.key")).unwrap();

@@ -5,6 +5,7 @@
 
 use super::{Gateway, StartError};
 use crate::net::{Certificates, Refresh};
+use crate::shard::Mailboxes;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -38,27 +39,30 @@ impl CertificateWatch {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(super) fn start(certificates: Certificates) -> Result<Self, StartError> {
+    pub(super) fn start(certificates: Certificates, mailboxes: Arc<Mailboxes>) -> Result<Self, StartError> {
         let (ask, asked) = sync_channel(1);
         let thread = thread::Builder::new().name("certificates".to_owned());
-        thread.spawn(move || watch(&certificates, &asked)).map_err(StartError::Thread)?;
+        thread.spawn(move || watch(&certificates, &mailboxes, &asked)).map_err(StartError::Thread)?;
         Ok(Self { ask: Arc::new(ask) })
     }
 }
 
-fn watch(certificates: &Certificates, asked: &Receiver<()>) {
+fn watch(certificates: &Certificates, mailboxes: &Mailboxes, asked: &Receiver<()>) {
     loop {
-        match asked.recv_timeout(PAUSE) {
-            Ok(()) => certificates.refresh(Refresh::All),
-            Err(RecvTimeoutError::Timeout) => certificates.refresh(Refresh::Changed),
+        let which = match asked.recv_timeout(PAUSE) {
+            Ok(()) => Refresh::All,
+            Err(RecvTimeoutError::Timeout) => Refresh::Changed,
             Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for revoked in certificates.refresh(which) {
+            mailboxes.revoke(&Arc::new(revoked));
         }
     }
 }
 
 impl Gateway {
     /// Reads the files of all listeners with TLS anew, soon and without being waited for: certificates, keys, CAs and lists of revoked certificates. The
-    /// files of a listener are taken over together, or not at all; then the log says why, and `/ready`. Connections that are open stay open. Without
+    /// files of a listener are taken over together, or not at all; then the log says why, and `/ready`. Connections that are open stay open, but those whose certificates are revoked. Without
     /// this call too the files are looked at each five seconds.
     pub fn reload_certificates(&self) {
         if let Some(reload) = self.certificate_reload() {

@@ -67,7 +67,7 @@ pub(super) fn begin(
     if let (Some(admin), Some(certificates)) = (&gateway.admin, &certificates) {
         admin.tell_of_certificates(certificates.clone());
     }
-    let certificates = certificates.map(CertificateWatch::start).transpose()?;
+    let certificates = certificates.map(|it| CertificateWatch::start(it, gateway.mailboxes.0.clone())).transpose()?;
     let sockets = sockets.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
     let accepting = with_setups(sockets.map_err(|(address, error)| StartError::Listen(address, error))?, setups);
     let (with_layers, plain): (Vec<_>, Vec<_>) = accepting.into_iter().partition(|(_, setup)| setup.has_layers());

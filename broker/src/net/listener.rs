@@ -2,6 +2,7 @@
 
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
 use super::listener_setup::ListenerSetup;
+use super::tls_settings::TlsSettings;
 use super::transport::{Layered, Transport};
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -87,7 +88,8 @@ fn transport(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Transport> 
     if !setup.has_layers() {
         return Ok(Transport::Tcp(stream));
     }
-    Layered::new(stream, setup).map(|stream| Transport::Layered(Box::new(stream)))
+    Layered::new(stream, setup.tls.as_ref().map(TlsSettings::current), setup.origins.clone())
+        .map(|stream| Transport::Layered(Box::new(stream)))
 }
 
 /// How long to wait when trying again at once would only keep the processor busy.

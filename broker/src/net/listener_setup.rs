@@ -1,6 +1,7 @@
 //! What the connections of one listener have in common.
 
 use super::listen_socket::ListenSocket;
+use super::revoked::Revoked;
 use super::tls_settings::{Refresh, TlsError, TlsSettings};
 use crate::config::Listener;
 use std::sync::Arc;
@@ -51,9 +52,13 @@ impl Certificates {
         self.0.iter().filter_map(|setup| setup.tls.as_ref())
     }
 
-    /// Reads files anew that have changed, or all.
-    pub(crate) fn refresh(&self, which: Refresh) {
-        self.each().for_each(|tls| tls.refresh(which));
+    /// Reads files anew that have changed, or all. Returns the revoked certificates of each listener whose files were taken over.
+    pub(crate) fn refresh(&self, which: Refresh) -> Vec<Revoked> {
+        let of_tls = |setup: &Arc<ListenerSetup>| {
+            let tls = setup.tls.as_ref().filter(|tls| tls.refresh(which))?;
+            tls.revoked(setup.index)
+        };
+        self.0.iter().filter_map(of_tls).collect()
     }
 
     /// Why certificates are not those of the files, a line for each listener.

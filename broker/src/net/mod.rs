@@ -6,6 +6,7 @@
 //! listener     accepts connections
 //! admission    how many connections there may be, and how many without a CONNECT
 //! listener_setup, tls_settings  what the connections of one listener have in common
+//! revoked      the certificates in lists of revoked ones
 //! tls_fault    words for the log about a handshake that failed
 //! foreign      recognizes by its first bytes a client of another protocol
 //! socket       one Network Connection: reads, writes, and the bytes that wait in between
@@ -22,6 +23,7 @@ mod listen_socket;
 mod listener;
 mod listener_setup;
 mod memory_credit;
+mod revoked;
 mod socket;
 mod tls_fault;
 mod tls_settings;
@@ -33,6 +35,7 @@ pub(crate) use foreign::{Expected, Protocol};
 pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all};
 pub(crate) use listener::{Reception, accept};
 pub(crate) use listener_setup::{Accepting, Certificates, ListenerSetup};
+pub(crate) use revoked::Revoked;
 pub(crate) use socket::{CHUNK, Holding, READ_BUFFER, ReadOutcome, Reading, Socket};
 pub(crate) use tls_fault::TlsFault;
 pub(crate) use tls_settings::Refresh;

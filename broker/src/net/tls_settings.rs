@@ -1,5 +1,6 @@
 //! What the TLS of a listener is made of: certificates, keys, CAs and lists of revoked certificates, read from their files.
 
+use super::revoked::Revoked;
 use crate::config::{ClientCertificates, TlsConfig, TlsVersion};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -100,15 +101,18 @@ impl TlsSettings {
 
     /// Reads all files anew if one of them has changed, and takes them over together. If one can't be used the old ones stay in use. Is to be called
     /// again and again: files that are written one after the other fit only in the end, so the log has a fault that is there twice in a row.
-    pub(crate) fn refresh(&self, which: Refresh) {
+    /// Returns whether the files were taken over.
+    pub(crate) fn refresh(&self, which: Refresh) -> bool {
         let stamps = stamps(&self.config);
         let mut files = self.files();
+        let mut is_new = false;
         if which == Refresh::All || files.fault.is_some() || stamps != files.stamps {
             let address = &self.address;
             match server_config(&self.config) {
                 Ok((server, not_after)) => {
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = server;
                     *files = Files { stamps, fault: None, not_after, warned_of: None };
+                    is_new = true;
                     tracing::info!("new connections to {address} get the certificates that were read anew");
                 }
                 Err(error) => {
@@ -125,6 +129,18 @@ impl TlsSettings {
             }
         }
         self.warn_of_end(&mut files);
+        is_new
+    }
+
+    /// The certificates of clients that are revoked, for the listener with this index; `None` if there are no lists.
+    pub(crate) fn revoked(&self, listener: u16) -> Option<Revoked> {
+        if self.config.crl.is_empty() {
+            return None;
+        }
+        // They were read with success a moment ago. A file that has vanished since is read anew the next time.
+        let lists = self.config.crl.iter().filter_map(|file| revocation_lists(file).ok());
+        let lists: Vec<_> = lists.flatten().collect();
+        Some(Revoked::of(listener, lists.iter().map(|list| &**list)))
     }
 
     /// Warns once a day that the certificate of the server ends soon.

@@ -11,7 +11,7 @@
 use super::connection_ends::ConnectionEnds;
 use super::forwards::Forwards;
 use super::handshake::Handshake;
-use crate::net::{ConnectionPermit, Detached, MemoryStream};
+use crate::net::{ConnectionPermit, Detached, MemoryStream, Revoked};
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
 use std::collections::VecDeque;
@@ -72,6 +72,8 @@ pub(crate) struct Mail {
     pub(crate) calls: Vec<ShardCall>,
     /// Set if the gateway stops.
     pub(crate) shut_down: bool,
+    /// Certificates that were revoked while their clients may be connected.
+    pub(crate) revoked: Vec<Arc<Revoked>>,
 }
 
 /// An empty list of mail keeps memory for so many entries.
@@ -315,7 +317,7 @@ impl Mailboxes {
         true
     }
 
-    fn post(&self, to: u16, put: impl FnOnce(&mut Mail)) {
+    pub(super) fn post(&self, to: u16, put: impl FnOnce(&mut Mail)) {
         if self.put(to, put) {
             self.wake(to);
         }

@@ -10,6 +10,7 @@ pub(crate) mod memory;
 mod tcp;
 
 pub use self::certificate::ClientCertificate;
+pub(super) use self::certificate::sha256;
 pub(crate) use self::layered::{LayerError, Layered, check_websocket};
 
 use layered::Layers;

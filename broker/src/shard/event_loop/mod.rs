@@ -5,6 +5,7 @@
 //! receive       bytes in
 //! transmit      bytes out
 //! closing       the end of a connection
+//! revoked       the end of connections whose certificates were revoked
 //! fair_share    connections with much work wait until others had their turn
 //! paused_reads  PINGRESP for clients whose packets are not read for a while
 //! timers        when the core's timers may fire
@@ -15,6 +16,7 @@ mod fair_share;
 mod memory;
 mod paused_reads;
 mod receive;
+mod revoked;
 mod timers;
 mod transmit;
 
@@ -29,7 +31,9 @@ use super::mailbox::{Handover, LocalConnection, Mail, Mailboxes, SleepingEventLo
 use super::persistence::Persistence;
 use super::ready_queue::ReadyQueue;
 use crate::access::Decide;
-use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, Layered, READ_BUFFER, Reading, Socket, Transport};
+use crate::net::{
+    Asking, ByteQueue, CHUNK, ConnectionPermit, Layered, READ_BUFFER, Reading, Revoked, Socket, Transport,
+};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,6 +83,8 @@ pub(crate) struct EventLoop {
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
     pub(crate) local_connections: Vec<LocalConnection>,
+    /// The certificates that were revoked since the start, for each listener.
+    revoked: Vec<Arc<Revoked>>,
     /// Whether the gateway is stopping.
     pub(crate) is_stopping: bool,
     /// Forwards that are about to be sent to another shard. Empty between two uses, and kept for its memory.
@@ -136,6 +142,7 @@ impl EventLoop {
             forwards: Forwards::default(),
             handovers: Vec::new(),
             local_connections: Vec::new(),
+            revoked: Vec::new(),
             is_stopping: false,
             asleep: Vec::new(),
             armed: Instant::NEVER,
@@ -179,6 +186,7 @@ impl EventLoop {
         }
         self.sockets[id.index()] = Some(socket);
         self.open += 1;
+        self.close_if_revoked(now, id);
         self.hand_in_unread(id);
         Some(id)
     }
@@ -236,6 +244,7 @@ impl EventLoop {
         for call in mail.calls.drain(..) {
             call(now, broker);
         }
+        self.close_revoked(now);
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
         self.mail.forget_large_lists();

@@ -21,8 +21,8 @@ use self::websocket::WebSocket;
 use super::certificate::ClientCertificate;
 use super::{Asking, tcp};
 use crate::net::foreign::Expected;
-use crate::net::listener_setup::ListenerSetup;
 use crate::net::{ByteQueue, Protocol};
+use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -87,15 +87,19 @@ impl Layered {
     /// The most bytes that wait in both directions.
     pub(crate) const MOST_HELD: usize = RECORD + (RECORD + LEAST) + 2 * MOST_UNSENT;
 
-    /// The layers that `setup` wants on `stream`.
+    /// Layers on `stream`: TLS, and WebSocket for pages of these origins above it.
     ///
     /// # Errors
     /// A layer can't begin.
-    pub(crate) fn new(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Self> {
-        let tls = setup.tls.as_ref().map(|settings| Tls::new(settings.current()).map(Box::new)).transpose()?;
+    pub(crate) fn new(
+        stream: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+        origins: Option<Arc<[String]>>,
+    ) -> io::Result<Self> {
+        let tls = tls.map(|config| Tls::new(config).map(Box::new)).transpose()?;
         let layers = Layers {
             tls,
-            websocket: setup.origins.clone().map(WebSocket::new),
+            websocket: origins.map(WebSocket::new),
             begun: ByteQueue::default(),
             decoded: ByteQueue::default(),
             unsent: ByteQueue::default(),
