@@ -15,9 +15,10 @@ const MESSAGES: usize = 10;
 thread_local! {
     // Counts this thread alone, because tests run side by side.
     static TAKEN: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, with a count of allocations and growths.
+/// The system's allocator, with a count of allocations and growths, and of bytes.
 struct Counting;
 
 #[global_allocator]
@@ -28,17 +29,20 @@ static HEAP: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         TAKEN.set(TAKEN.get() + 1);
+        BYTES.set(BYTES.get().wrapping_add(layout.size()));
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get().wrapping_sub(layout.size()));
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         TAKEN.set(TAKEN.get() + 1);
+        BYTES.set(BYTES.get().wrapping_add(size).wrapping_sub(layout.size()));
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -154,6 +158,64 @@ impl Case {
     }
 }
 
+/// Filters of one client in the test of their memory, and its clients. All together fill tables that double almost to the brim.
+const FILTERS_EACH: usize = 1_000;
+const CLIENTS: usize = 128;
+/// Filters in one SUBSCRIBE.
+const TOGETHER: usize = 50;
+
+/// Bytes that filters take on all brokers together.
+fn bytes_of_filters(shards: u16, filter: fn(usize) -> String) -> usize {
+    let make = |index| {
+        let shard = Shard { index, count: shards };
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+        Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll)
+    };
+    let mut brokers: Vec<_> = (0..shards).map(make).collect();
+    let clients: Vec<Id> = (0..CLIENTS)
+        .map(|number| {
+            let home = number as u16 % shards;
+            let mut names = (0..).map(|other| format!("{number} {other}"));
+            let name = names.find(|name| Shard::home_of(name.as_bytes(), shards) == home).unwrap();
+            let id = (usize::from(home), brokers[usize::from(home)].handle_connected(NOW).unwrap());
+            hand_in(&mut brokers, id, &client(&name).wire(Version::V3_1_1));
+            id
+        })
+        .collect();
+    let (sent, record, out) = (Vec::with_capacity(10_000), vec![0; 70_000], vec![0; 1 << 20]);
+    let mut bed = Bed { version: Version::V3_1_1, brokers, publisher: clients[0], out, sent, record, delivered: 0 };
+    bed.pass_on();
+    bed.transmit();
+    let before = BYTES.get();
+    for number in 0..CLIENTS * FILTERS_EACH / TOGETHER {
+        let id = clients[number % CLIENTS];
+        let filters: Vec<_> = (number * TOGETHER..).take(TOGETHER).map(filter).collect();
+        let first = subscribe(1, &filters[0], 0);
+        let packet = filters[1..].iter().fold(first, |packet, filter| packet.and(filter, 0)).wire(Version::V3_1_1);
+        while bed.brokers[id.0].handle_bytes(NOW, id.1, &packet).consumed == 0 {
+            bed.pass_on();
+        }
+        bed.pass_on();
+        bed.transmit();
+    }
+    let taken = BYTES.get() - before;
+    let subscriptions: u32 = bed.brokers.iter().map(|broker| broker.counters().subscriptions).sum();
+    assert_eq!(subscriptions as usize, CLIENTS * FILTERS_EACH);
+    taken
+}
+
+#[test]
+fn filters_take_at_most_three_tenths_more_memory_on_eight_shards_than_on_one() {
+    let exact = |number| format!("plant/{number}");
+    let with_wildcard = |number| format!("plant/{number}/+");
+    for (kind, filter) in [("exact", exact as fn(usize) -> String), ("with wildcards", with_wildcard)] {
+        let (one, eight) = (bytes_of_filters(1, filter), bytes_of_filters(8, filter));
+        let percent = eight * 100 / one;
+        println!("{kind}: {one} bytes on one shard, {eight} on eight: {percent} %");
+        assert!(percent <= 130, "{kind}: {one} bytes on one shard, {eight} on eight");
+    }
+}
+
 /// The brokers of one gateway, a publisher and its subscribers.
 struct Bed {
     version: Version,
@@ -176,7 +238,7 @@ impl Bed {
         let make = |index| {
             let shard = Shard { index, count: case.shards };
             let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
-            let config = Config { shard, durable: case.durable, ..Config::gateway(u128::from(index)) };
+            let config = Config { shard, durable: case.durable, ..Config::gateway(1) };
             Broker::new(memory, config, &AllowAll)
         };
         let mut brokers: Vec<_> = (0..case.shards).map(make).collect();

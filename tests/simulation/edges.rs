@@ -294,7 +294,7 @@ impl Pair {
     fn new() -> Self {
         let broker = |index| {
             let shard = Shard { index, count: 2 };
-            let config = Config { shard, ..Config::gateway(u128::from(index)) };
+            let config = Config { shard, ..Config::gateway(1) };
             Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, &goldcrest_core::AllowAll)
         };
         Self { brokers: [broker(0), broker(1)], now: goldcrest_core::Instant::from_millis(1) }

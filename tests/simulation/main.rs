@@ -20,6 +20,7 @@ mod grants;
 mod greeting;
 mod groups_left;
 mod hostile;
+mod interest;
 mod keep_alive;
 mod limits;
 mod local_clients;

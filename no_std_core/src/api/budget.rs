@@ -7,6 +7,7 @@ use crate::config::Limits;
 use crate::engine::connections::{Alias, Connection, Owed};
 use crate::engine::groups::GroupQueue;
 use crate::engine::messages::{Delivery, Message, RESERVED_BYTES};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::router::{Group, Node, SubscriberSlot, Subscription};
 use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
@@ -81,7 +82,7 @@ pub struct Entries {
     pub nodes: usize,
     /// Subscriptions of all Sessions.
     pub subscriptions: usize,
-    /// Sessions and other shards that may subscribe.
+    /// Sessions that may subscribe.
     pub subscribers: usize,
     /// Groups of shared subscriptions.
     pub groups: usize,
@@ -99,6 +100,8 @@ pub struct Entries {
     pub marks: usize,
     /// Bytes of the lists of free slots in owned tables.
     pub free_lists: usize,
+    /// Topic Filters that siblings have told of, and the room that is kept free among them. Beyond them a sibling gets every message.
+    pub filters_elsewhere: usize,
 }
 
 /// Replies owed to one connection, in [`Resources`](crate::Resources).
@@ -143,6 +146,7 @@ impl Entries {
             scratch: SCRATCH,
             marks: total(&[sessions, sessions, subscriptions, messages, messages, deliveries, receipts]),
             free_lists: 0,
+            filters_elsewhere: 0,
         }
     }
 
@@ -171,6 +175,7 @@ impl Entries {
             Table::new("scratch", self.scratch, 1),
             Table::new("marks on what is durable", self.marks, 1),
             Table::new("marks on free places", self.free_lists, 1),
+            Table::new("filters of siblings", self.filters_elsewhere, bytes.filter_elsewhere),
         ]
     }
 
@@ -201,7 +206,7 @@ const fn total(mut counts: &[usize]) -> usize {
 }
 
 /// The length of the array that [`Entries::tables`] returns.
-pub const TABLES: usize = 22;
+pub const TABLES: usize = 23;
 
 /// One table of [`Memory`](crate::Memory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +251,7 @@ pub struct EntryBytes {
     bucket: usize,
     block: usize,
     blob: usize,
+    filter_elsewhere: usize,
 }
 
 impl EntryBytes {
@@ -269,6 +275,7 @@ impl EntryBytes {
         bucket: size_of::<Option<Handle<()>>>(),
         block: size_of::<Block>(),
         blob: OWNED_BLOB,
+        filter_elsewhere: <Shards as Neighbour>::FILTER_BYTES,
     };
 
     /// The bytes on a 32-bit ARM or RISC-V without the feature `alloc`.
@@ -291,12 +298,13 @@ impl EntryBytes {
         bucket: 4,
         block: 64,
         blob: 0,
+        filter_elsewhere: 0,
     };
 }
 
 impl EntryBytes {
     /// The bytes of all tables with their names, in the order of the struct's fields.
-    const fn fields(&self) -> [(&'static str, usize); 18] {
+    const fn fields(&self) -> [(&'static str, usize); 19] {
         [
             ("connection", self.connection),
             ("session", self.session),
@@ -316,6 +324,7 @@ impl EntryBytes {
             ("bucket", self.bucket),
             ("block", self.block),
             ("blob", self.blob),
+            ("filter_elsewhere", self.filter_elsewhere),
         ]
     }
 

@@ -7,6 +7,7 @@ use super::budget::Entries;
 use crate::config::{Limits, Shard};
 use crate::engine::connections::ConnectionId;
 use crate::engine::memory::{Memory, Tables};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::router::{RouterLimits, RouterMemory};
 use crate::engine::siblings::Siblings;
 use crate::mem::heap::free_list_bytes;
@@ -76,7 +77,7 @@ impl Entries {
             timers: capacity.connections.saturating_add(capacity.sessions),
             nodes: capacity.topic_levels.saturating_add(1),
             subscriptions: capacity.subscriptions,
-            subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
+            subscribers: capacity.sessions,
             groups: capacity.subscriptions,
             // Subscriptions and groups have indexes, too.
             buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
@@ -87,6 +88,7 @@ impl Entries {
             scratch: limits.packet_bytes as usize,
             marks: marked.into_iter().fold(0, usize::saturating_add),
             free_lists: 0,
+            filters_elsewhere: Shards::filter_slots(shard, capacity.subscriptions),
         };
         entries.free_lists = entries.pooled().map(free_list_bytes).into_iter().fold(0, usize::saturating_add);
         entries

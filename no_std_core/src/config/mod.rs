@@ -18,7 +18,7 @@ pub use limits::Limits;
 #[derive(Clone, Debug)]
 pub struct Config<'m> {
     /// The source of the keys of hashes and of the assigned Client Identifiers. Outsiders must not know it: draw all of it at random at
-    /// each start. All shards of a gateway have the same seed.
+    /// each start. All shards of a gateway must have the same seed: they tell each other hashes of Topic Filters.
     pub seed: u128,
     /// Which shard of its gateway this broker is.
     pub shard: Shard,

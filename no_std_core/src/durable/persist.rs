@@ -154,7 +154,7 @@ impl Engine<'_> {
     fn is_durable_group(&self, group: Handle<Group>) -> bool {
         let is_durable = |member| {
             let session = self.session_of(self.router.subscription(member).subscriber());
-            session.is_some_and(|session| self.sessions[session].is_durable)
+            self.sessions[session].is_durable
         };
         self.router.is_live_group(group)
             && (self.router.group(group).tag() != 0 || self.router.members_of(group).any(is_durable))
@@ -162,7 +162,7 @@ impl Engine<'_> {
 
     fn subscription_value<'a>(&self, handle: Handle<Subscription>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
         let subscription = self.router.live_subscription(handle)?;
-        let session = self.session_of(subscription.subscriber())?;
+        let session = self.session_of(subscription.subscriber());
         let entry = &self.sessions[session];
         if !entry.is_durable {
             return None;

@@ -100,13 +100,11 @@ impl Engine<'_> {
     /// A connected member that has room for `room` bytes; with `None`, any connected member.
     fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
-        let offset = self.config.shard.siblings();
         let limits = self.in_force.limits(&self.config.limits);
         let sessions = &self.sessions;
         let mut looked_at = 0;
         let member = self.router.pick(group, strategy, keys, |subscriber| {
-            let slot = subscriber.0.checked_sub(offset)?;
-            let session = &sessions[Handle::from_index(slot as usize)];
+            let session = &sessions[Handle::from_index(subscriber.0 as usize)];
             looked_at = one_more(looked_at);
             let can_take = session.is_here() && room.is_none_or(|cost| session.has_room(limits, cost));
             can_take.then(|| session.load())
@@ -182,9 +180,7 @@ impl Engine<'_> {
     ) -> Fate {
         let entry = self.router.subscription(member);
         let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
-        let Some(session) = self.session_of(subscriber) else {
-            return Fate::Unwanted;
-        };
+        let session = self.session_of(subscriber);
         let (qos, retain) = {
             let message = self.messages.get(message);
             (message.qos, message.retain())
@@ -314,11 +310,8 @@ impl Engine<'_> {
 
     fn has_member_with_room(&self, group: Handle<Group>, cost: u32) -> bool {
         self.router.members_of(group).any(|member| {
-            let session = self.session_of(self.router.subscription(member).subscriber());
-            session.is_some_and(|session| {
-                let session = &self.sessions[session];
-                session.is_here() && session.has_room(self.queue_limits(), cost)
-            })
+            let session = &self.sessions[self.session_of(self.router.subscription(member).subscriber())];
+            session.is_here() && session.has_room(self.queue_limits(), cost)
         })
     }
 

@@ -122,7 +122,6 @@ impl<'m> Engine<'m> {
         bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));
-        let siblings = config.shard.siblings();
         let filters = memory.router.subscriptions.limit();
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
@@ -136,7 +135,7 @@ impl<'m> Engine<'m> {
             sessions: Pool::new(memory.sessions),
             session_index: HashIndex::new(memory.session_buckets),
             messages,
-            router: Router::new(memory.router, hasher.clone(), siblings),
+            router: Router::new(memory.router, hasher.clone()),
             receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
             aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),
             mounts: Default::default(),
@@ -219,7 +218,7 @@ impl<'m> Engine<'m> {
         counters.connections = self.connections.len() as u32;
         counters.sessions = self.sessions.len() as u32;
         counters.sessions_limit = self.sessions.limit() as u32;
-        counters.subscriptions = self.router.local_subscription_count() as u32;
+        counters.subscriptions = self.router.subscription_count() as u32;
         // Members of groups here whose home is another shard are counted on that shard.
         let (sessions, subscriptions) = self.count_elsewhere();
         counters.sessions = counters.sessions.saturating_sub(sessions as u32);

@@ -6,8 +6,7 @@
 use core::fmt::Debug;
 use core::ops::Deref;
 
-use crate::config::Config;
-use crate::engine::router;
+use crate::config::{Config, Shard};
 use crate::mem::{Bytes, Hasher};
 
 /// The value of unused memory.
@@ -50,6 +49,12 @@ pub(crate) trait Neighbour {
     type Filter: Deref<Target = str>;
     /// Which acknowledgement is withheld until other shards have answered.
     type Withheld: Copy + Debug + Eq;
+
+    /// Bytes for each slot of [`Neighbour::filter_slots`].
+    const FILTER_BYTES: usize;
+
+    /// How many slots Topic Filters of siblings take at most, each of which has so many filters.
+    fn filter_slots(shard: Shard, filters: usize) -> usize;
 
     /// The state of a broker with room for so many Topic Filters. Its memory is claimed where that of `bytes` is.
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> Self::OfBroker;
@@ -98,7 +103,7 @@ impl Stamp for Nothing {
     }
 }
 
-/// Which other shards want a message, and which of them have to record it.
+/// Which other shards may want a message, and which of them may have to record it.
 pub(crate) trait WantedElsewhere {
     /// Whether no other shard wants the message.
     #[inline]
@@ -111,11 +116,6 @@ pub(crate) trait WantedElsewhere {
     fn needs_record(&self) -> bool {
         false
     }
-
-    /// A subscription of another shard matches: `subscriber` and `options` are as [`Siblings`](crate::engine::siblings::Siblings) made
-    /// them.
-    #[inline]
-    fn add(&mut self, _subscriber: router::Subscriber, _options: router::SubscriptionOptions) {}
 }
 
 impl WantedElsewhere for Nothing {}

@@ -231,15 +231,14 @@ impl Engine<'_> {
         self.mark_ready(handle);
     }
 
-    /// The subscriber number of a Session: the numbers of the other shards come first, then those of the slots.
+    /// The subscriber number of a Session: that of its slot.
     pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
-        Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
+        Subscriber(session.index() as u32)
     }
 
-    /// The Session with this subscriber number; `None` if the subscriber is another shard.
+    /// The Session with this subscriber number.
     #[inline]
-    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
-        let slot = subscriber.0.checked_sub(self.config.shard.siblings())?;
-        Some(Handle::from_index(slot as usize))
+    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Handle<Session> {
+        Handle::from_index(subscriber.0 as usize)
     }
 }

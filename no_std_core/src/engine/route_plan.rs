@@ -5,8 +5,8 @@
 //! `refuse`, the broker has to know something about a route before it accepts the message. A [`RoutePlan`] has the answer, from a walk
 //! of its own that changes nothing.
 //!
-//! Other shards that want the message are gathered during the walk, and get the message at its end, once each, however many of their
-//! filters match. So it is known by then whether they record the message, and a message without subscribers here need not be stored.
+//! Other shards that may want the message are looked up before the walk, and get the message at its end, once each, however many of
+//! their filters match. So a message without subscribers here need not be stored.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::config::Overflow;
@@ -32,7 +32,7 @@ pub(crate) struct Candidate<'a> {
     /// Whether it will be the retained message of its topic.
     pub(crate) is_kept: bool,
     pub(crate) publisher: Option<Handle<Session>>,
-    /// Whether it came from another shard, so that no other shard is to get it.
+    /// Whether no other shard is to get it: it came from another shard, or the other shards have agreed to take it.
     pub(crate) from_sibling: bool,
 }
 
@@ -92,8 +92,10 @@ impl<'m> Engine<'m> {
     /// Walks through the router to answer a question about a message before the message is accepted. Changes nothing.
     pub(crate) fn plan_route(&mut self, message: &Candidate<'_>, question: RouteQuestion) -> RoutePlan {
         let is_recorded = self.messages.journal.is_on() && message.qos > QoS::AtMostOnce;
-        let siblings =
-            if message.from_sibling { Default::default() } else { self.wanted_elsewhere(message.topic, false) };
+        let mut siblings = Default::default();
+        if !message.from_sibling {
+            self.add_wanted_elsewhere(message.topic, false, &mut siblings);
+        }
         let is_kept = self.messages.journal.is_on() && message.is_kept && !is_reserved_for_server(message.topic);
         let mut plan = RoutePlan { needs_record: is_kept, has_room: true, siblings };
         let (of_record, of_room) =
@@ -105,12 +107,7 @@ impl<'m> Engine<'m> {
             match matched {
                 Match::Subscription(subscription) => {
                     let entry = self.router.subscription(subscription);
-                    let Some(session) = self.session_of(entry.subscriber()) else {
-                        if !message.from_sibling {
-                            plan.siblings.add(entry.subscriber(), entry.options());
-                        }
-                        continue;
-                    };
+                    let session = self.session_of(entry.subscriber());
                     plan.needs_record |= is_recorded && of_record && self.is_durably_subscribed(subscription);
                     plan.has_room &= !of_room || self.subscription_has_room(subscription, session, message);
                 }
@@ -134,8 +131,7 @@ impl<'m> Engine<'m> {
     /// Whether a message of QoS 1 or 2 for this subscription is recorded.
     pub(crate) fn is_durably_subscribed(&self, subscription: Handle<Subscription>) -> bool {
         let entry = self.router.subscription(subscription);
-        let Some(session) = self.session_of(entry.subscriber()) else { return false };
-        let session = &self.sessions[session];
+        let session = &self.sessions[self.session_of(entry.subscriber())];
         let is_durable = session.shards.elsewhere().map_or(session.is_durable, |elsewhere| elsewhere.is_durable);
         is_durable && entry.options().qos > 0
     }
@@ -162,18 +158,19 @@ impl<'m> Engine<'m> {
         if self.store_is_full || self.may_refuse {
             self.check_route(&routing, qos, retain)?;
         }
-        let siblings =
-            if routing.is_from_sibling() { Default::default() } else { self.wanted_elsewhere(routing.topic, retain) };
         let mut progress = HandOut {
             qos,
             retain,
             message: None,
-            siblings,
+            siblings: Default::default(),
             fate: Fate::Unwanted,
             is_late: false,
             any_copy: false,
             leaves_any: false,
         };
+        if !routing.is_from_sibling() {
+            self.add_wanted_elsewhere(routing.topic, retain, &mut progress.siblings);
+        }
         if retain {
             // The message is retained first, because this may fail, and then nobody gets the message; and because it may change the
             // tree.
@@ -195,7 +192,10 @@ impl<'m> Engine<'m> {
             matches.restart(&self.router);
         }
         let routed = self.end_route(&routing, &progress);
-        if let Ok(Routed { fate, .. }) = &routed {
+        // A sibling hands over more messages than are for somebody here.
+        if let Ok(Routed { fate, .. }) = &routed
+            && !(routing.is_from_sibling() && *fate == Fate::Unwanted)
+        {
             self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept: *fate == Fate::Kept });
         }
         routed
@@ -218,7 +218,7 @@ impl<'m> Engine<'m> {
             cost: routing.cost(&self.messages),
             is_kept: retain && !routing.clears(&self.messages),
             publisher: routing.publisher,
-            from_sibling: routing.is_from_sibling(),
+            from_sibling: routing.is_from_sibling() || routing.is_agreed,
         };
         let plan = self.plan_route(&message, question);
         let is_possible = plan.has_room && !(is_full && plan.needs_record);
@@ -325,12 +325,7 @@ impl<'m> Engine<'m> {
         };
         let entry = self.router.subscription(subscription);
         let (options, identifier) = (entry.options(), entry.identifier());
-        let Some(session) = self.session_of(entry.subscriber()) else {
-            if !routing.is_from_sibling() {
-                progress.siblings.add(entry.subscriber(), options);
-            }
-            return Ok(());
-        };
+        let session = self.session_of(entry.subscriber());
         if options.no_local && routing.publisher == Some(session) {
             return Ok(());
         }

@@ -23,6 +23,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) from_sibling: bool,
     /// Whether the publisher is told the fate of the message.
     pub(crate) asks: bool,
+    /// Siblings have said that they don't have to record it.
+    pub(crate) is_agreed: bool,
 }
 
 /// The fate of a routed message, which decides what its publisher is told. Of two fates the later variant counts: one copy that is kept
@@ -58,7 +60,17 @@ pub(crate) struct Routed {
 impl<'a> Routing<'a> {
     /// A message that is not stored, and consists of `parts`. Its publisher is not told its fate.
     pub(crate) fn new(topic: TopicName<'a>, draft: Message, parts: [&'a [u8]; 3]) -> Self {
-        Self { topic, parts, draft, stored: None, publisher: None, publisher_key: 0, from_sibling: false, asks: false }
+        Self {
+            topic,
+            parts,
+            draft,
+            stored: None,
+            publisher: None,
+            publisher_key: 0,
+            from_sibling: false,
+            asks: false,
+            is_agreed: false,
+        }
     }
 
     /// A message that is stored already, and to which the caller holds a reference.
@@ -69,7 +81,17 @@ impl<'a> Routing<'a> {
         publisher_key: u32,
     ) -> Self {
         let (draft, stored) = (Message::default(), Some(message));
-        Self { topic, parts: [&[]; 3], draft, stored, publisher, publisher_key, from_sibling: false, asks: false }
+        Self {
+            topic,
+            parts: [&[]; 3],
+            draft,
+            stored,
+            publisher,
+            publisher_key,
+            from_sibling: false,
+            asks: false,
+            is_agreed: false,
+        }
     }
 
     /// A stored message that came from another shard.

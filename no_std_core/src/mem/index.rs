@@ -53,11 +53,6 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.find_from(self.first(hash), pool, hash, is_it)
     }
 
-    /// Whether there is no entry.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The most entries that a look-up has to pass.
     pub(crate) fn longest_chain(&self, pool: &Pool<'_, T>) -> usize {
         let length = |bucket| core::iter::successors(self.bucket(bucket), |entry| pool[*entry].chain()).count();
@@ -253,8 +248,8 @@ mod tests {
     #[test]
     fn owned_buckets_keep_the_chains_short() {
         let hasher = Hasher::new(6);
-        let mut pool = Pool::owned(10_000);
-        let mut index = HashIndex::<Item>::owned(10_000);
+        let mut pool = Pool::new(Slots::owned(10_000));
+        let mut index = HashIndex::<Item>::new(Slots::owned(10_000));
         for key in 0..10_000 {
             let hash = hasher.combine(0, key);
             let handle = pool.insert(Item { key, hash, chain: None }).unwrap();

@@ -200,11 +200,6 @@ impl<T, L> List<T, L> {
 }
 
 impl<T: DoublyLinked<L> + Default, L> List<T, L> {
-    /// The last entry.
-    pub(crate) fn back(&self, pool: &Pool<'_, T>) -> Option<Handle<T>> {
-        pool[self.head?].prev()
-    }
-
     /// Adds `handle` at the end.
     pub(crate) fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         pool[handle].set_next(None);
@@ -425,7 +420,7 @@ mod tests {
                         }
                     }
                 }
-                assert_eq!((list.front(), list.back(&pool)), (model.first().copied(), model.last().copied()));
+                assert_eq!(list.front(), model.first().copied());
                 assert!(list.iter(&pool).eq(model.iter().copied()));
             }
         });

@@ -169,8 +169,7 @@ impl Engine<'_> {
                 // The home shard of the group must know the member before SUBACK is sent. Handling the SUBSCRIBE once more changes nothing.
                 self.subscribe(now, session, text, options, identifier);
             } else {
-                self.shards.promises.add(generation, filter.proper());
-                self.tell_interest_of(session, filter, options.qos);
+                self.promise_filter(generation, session, filter, options.qos);
             }
         }
         self.wait_for_siblings(handle);

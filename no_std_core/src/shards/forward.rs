@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::codec::QoS;
 use crate::engine::messages::Message;
@@ -12,7 +13,7 @@ use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
 use crate::mem::heap::SpareBuffers;
 use crate::mem::{Handle, SharedBytes};
-use crate::shards::exact_filters::ExactFilters;
+use crate::shards::filters::{FilterChange, TOLD_AT_ONCE};
 use crate::time::Instant;
 
 /// One thing that a shard sends to another shard. The [`Instant`]s of all shards count from the same origin.
@@ -22,10 +23,6 @@ pub struct Forward(pub(crate) Content);
 impl Forward {
     /// The most messages to another shard that it has not confirmed. Beyond this number publishers wait.
     pub const MAX_IN_TRANSIT: u32 = 8192;
-
-    /// Bytes that a broker keeps for each Topic Filter without wildcards that has subscribers on a sibling. One with wildcards
-    /// takes a subscription and its levels, as those of clients do.
-    pub const FILTER_BYTES: usize = ExactFilters::BYTES_EACH;
 
     /// The most bytes that all empty queues of a broker keep for later forwards. While forwards wait their places are claimed from the ceiling on
     /// memory; nobody claims what empty queues keep.
@@ -49,19 +46,16 @@ pub(crate) enum Content {
     },
     /// All recorded messages up to this sequence number are safe on the sender's shard.
     Safe(u64),
-    /// The sender has subscribers to this filter, or has none any more; it may say so several times. `durable` says whether messages for
-    /// them are recorded.
-    Interest {
-        filter: Box<str>,
-        wanted: bool,
-        durable: bool,
-    },
+    /// What has happened to filters that the sender has subscribers to.
+    Interest(Vec<FilterChange>),
     /// Asks whether the receiver's subscribers have room for such a message. The answer is [`Content::NoRoom`], or none.
     Room {
         topic: Box<str>,
         cost: u32,
         qos: QoS,
         fence: u64,
+        /// The sender's store is full. So nobody can get the message who has to have it recorded.
+        is_unrecorded: bool,
     },
     NoRoom {
         fence: u64,
@@ -158,7 +152,9 @@ impl Content {
     /// its body, which nobody else may hold.
     pub(crate) fn cost(&self) -> usize {
         let text = match self {
-            Self::Interest { filter, .. } | Self::Join { filter, .. } | Self::Leave { filter, .. } => filter.len(),
+            // More changes may join those that wait.
+            Self::Interest(_) => TOLD_AT_ONCE.saturating_mul(size_of::<FilterChange>()),
+            Self::Join { filter, .. } | Self::Leave { filter, .. } => filter.len(),
             Self::Room { topic, .. } => topic.len(),
             _ => 0,
         };

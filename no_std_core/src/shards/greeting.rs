@@ -46,14 +46,16 @@ impl Engine<'_> {
         for slot in 0..self.router.subscription_slots() {
             let subscription = Handle::from_index(slot);
             let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());
-            let Some(session) = subscriber.and_then(|subscriber| self.session_of(subscriber)) else { continue };
+            let Some(session) = subscriber.map(|subscriber| self.session_of(subscriber)) else { continue };
             let Some(filter) = self.filter_for_siblings(subscription) else { continue };
             if let Some(subscribed) = as_subscribed(&filter) {
                 self.count_foreign_group(session, 1);
                 self.join(session, &subscribed, subscription);
-            } else if let Ok(filter) = TopicFilter::new(&filter) {
-                let is_durable = self.router.subscription(subscription).options().qos > 0;
-                self.tell_interest(filter, true, is_durable);
+            } else if let Ok(filter) = TopicFilter::new(&filter)
+                && self.router.is_first_to_filter(subscription)
+            {
+                let is_durable = self.router.filter_has_qos(subscription);
+                self.tell_subscriber(filter, is_durable, false);
             }
         }
         // The other shards answer the fence when they know all members of their groups, and have told the shards of these too.

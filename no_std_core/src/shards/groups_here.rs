@@ -86,7 +86,7 @@ impl Engine<'_> {
             entry.subscriptions = one_more(entry.subscriptions);
         }
         if subscribed.first {
-            self.tell_interest(filter, true, self.messages.journal.is_on());
+            self.tell_first_subscriber(filter, self.messages.journal.is_on());
             self.shards.fences.raise_probe(&mut self.shards.links);
         }
         self.member_came(now, session);

@@ -31,7 +31,7 @@ impl Engine<'_> {
         let key = routing.publisher_key;
         let shared = self.share(message, key)?;
         let stays = shared.qos > QoS::AtMostOnce || (shared.retain() && !is_reserved_for_server(routing.topic));
-        let may_be_recorded = self.messages.journal.is_on() && stays;
+        let may_be_recorded = self.messages.journal.is_on() && stays && (shared.retain() || !routing.is_agreed);
         self.send_to_each(shared, routing.asks, to, |broker, sibling, is_durable| {
             if may_be_recorded && is_durable { broker.begin_transit(sibling, message, key, None) } else { 0 }
         })
@@ -41,7 +41,7 @@ impl Engine<'_> {
     /// has to be recorded.
     pub(super) fn forward_unstored(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
         let is_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce && to.needs_record();
-        if is_recorded {
+        if is_recorded && !routing.is_agreed {
             return None;
         }
         let body = self.messages.bytes.make_shared(&routing.parts)?;
@@ -117,9 +117,24 @@ impl Engine<'_> {
         Some(stored)
     }
 
+    /// Whether a message that a sibling has handed over is for anybody here.
+    #[cold]
+    fn has_takers(&self, shared: &SharedMessage) -> bool {
+        let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
+        shared.retain() || topic.is_some_and(|topic| self.is_matched(topic))
+    }
+
+    fn is_matched(&self, topic: TopicName<'_>) -> bool {
+        self.router.matches(topic).next(&self.router).is_some()
+    }
+
     pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
         self.shards.removals.see(shared.stamp);
         if shared.has_expired(now) {
+            if !self.has_takers(&shared) {
+                // The message was handed over in vain: nothing is lost.
+                return Fate::Unwanted;
+            }
             self.drop_message(None, shared.as_dropped(), DropReason::Expired);
             self.retain_expired(&shared);
             // The publisher wanted the message to expire, so for the publisher that is no loss.
@@ -129,8 +144,15 @@ impl Engine<'_> {
         // The reference to the body is passed on. Holding it for the topic would cost more than copying the topic.
         let mut space = [0; SHORT_TOPIC];
         let topic = copy_of(shared.topic(), &mut space);
+        if topic.is_none() && !self.messages.has_room(shared.body_len()) && !self.has_takers(&shared) {
+            return Fate::Unwanted;
+        }
+        let retain = shared.retain();
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
+            if topic.is_some_and(|topic| !retain && !self.is_matched(topic)) {
+                return Fate::Unwanted;
+            }
             self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
             return Fate::Lost;
         };

@@ -3,8 +3,9 @@
 //! Each Session has a home shard, which its Client Identifier determines (`Shard::home_of`). Shards send each other `Forward`s, in order
 //! and without loss. The results are the same with one shard and with many; the conformance, property and power tests run with both.
 //!
-//! - **Interest.** When a Topic Filter gets its first subscriber on a shard, all other shards are told, and subscribe that shard in their own
-//!   routers. Of a filter without wildcards they keep 64 bits of its hash instead. A SUBSCRIBE is handled only after all other shards have
+//! - **Interest.** When a Topic Filter gets its first subscriber on a shard, all other shards are told. They keep about three bytes of the
+//!   hash of each filter, and for filters with wildcards their shapes: which levels are wildcards. So a message may go to another shard in
+//!   vain, but no shard that wants the message is left out. A SUBSCRIBE is handled only after all other shards have
 //!   answered a fence. So a client that has received SUBACK gets all messages that are published from then on, and all retained messages that
 //!   were acknowledged before, on whichever shard.
 //! - **Messages** go once to each shard that wants them. The body is shared, not copied. The number of unconfirmed messages is bounded;
@@ -27,11 +28,12 @@
 //!   give back, are Transits that name the group.
 //! - **After a restart** shards tell each other their restored subscriptions. Until all others have answered a fence behind that, a shard reads
 //!   nothing from clients, sets messages of other shards aside and lets no timer fire. So no client is told that there are no subscribers.
-//! - **The overflow policy `refuse`**: a shard asks the others for room before it accepts a message.
+//! - **The overflow policy `refuse`**: a shard asks the others for room before it accepts a message. With a full store it asks them whether
+//!   they have to record the message.
 
 mod answers;
-mod exact_filters;
 mod fences;
+mod filters;
 pub(crate) mod forward;
 mod greeting;
 mod groups_elsewhere;

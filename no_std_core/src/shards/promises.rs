@@ -50,18 +50,19 @@ impl Promises {
         has_left
     }
 
-    /// The connection does not wait any more. Returns the filters for which it waited.
+    /// The connection does not wait any more. Returns the filters for which no connection waits any more, each once.
     pub(super) fn end(&mut self, generation: u32) -> Vec<Box<str>> {
         self.left.remove(&generation);
-        let filters = self.filters.remove(&generation).unwrap_or_default();
-        for filter in &filters {
-            if let Some(count) = self.counts.get_mut(filter) {
-                *count = one_less(*count);
-                if *count == 0 {
-                    self.counts.remove(filter);
-                }
+        let mut filters = self.filters.remove(&generation).unwrap_or_default();
+        filters.retain(|filter| {
+            let Some(count) = self.counts.get_mut(filter) else { return false };
+            *count = one_less(*count);
+            let is_over = *count == 0;
+            if is_over {
+                self.counts.remove(filter);
             }
-        }
+            is_over
+        });
         filters
     }
 }

@@ -1,10 +1,11 @@
-//! The policy `refuse`: before the broker accepts a message, it asks other shards whether they have room.
+//! Before the broker accepts a message, it asks other shards: whether they have room, with the policy `refuse`; and whether they have to
+//! record the message, if the store is full here. This shard may know more filters of other shards than there are, and no message must be
+//! refused for a filter that is not there.
 
 use crate::codec::{Publish, QoS};
 use crate::config::Overflow;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
-use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::packets::publish::topic_text;
 use crate::engine::route_plan::{Candidate, RouteQuestion};
 use crate::engine::siblings::Siblings;
@@ -14,18 +15,20 @@ use crate::shards::waits::Waits;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
-    /// Whether it is known if the other shards have room for a message. This matters if the publisher is refused when
-    /// they have none. If it is not known, the shards are asked, and the connection is woken when they have answered.
+    /// Whether it is known if the other shards can take a message. This matters if the publisher is refused when
+    /// they can't. If it is not known, the shards are asked, and the connection is woken when they have answered.
     pub(super) fn ask_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
         if let Some(passed) = self.pass_fence(handle) {
             return passed;
         }
         // An answer about an earlier message, which was not sent in the end, says nothing about this one.
-        self.connections[handle].shards.mark(Waits::REFUSED, false);
+        self.connections[handle].shards.mark(Waits::REFUSED | Waits::AGREED, false);
         let aliased = self.aliased_topic(handle, publish);
         let text = topic_text(publish, aliased.as_deref());
         let Ok(topic) = TopicName::new(text) else { return true };
-        if !self.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
+        let needs_room = self.config.overflow_for(topic) == Overflow::Refuse;
+        let is_unrecorded = self.store_is_full && self.messages.journal.is_on() && publish.qos > QoS::AtMostOnce;
+        if !self.has_siblings() || !(needs_room || is_unrecorded) {
             return true;
         }
         let len = text.len().saturating_add(publish.payload.len());
@@ -33,20 +36,32 @@ impl Engine<'_> {
         let (qos, fence) = (publish.qos, self.shards.fences.next());
         let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: false };
         let asked = self.plan_route(&message, RouteQuestion::Siblings).siblings;
-        for (sibling, _) in asked.iter() {
-            self.shards.links.send(sibling, Content::Room { topic: text.into(), cost, qos, fence });
+        let mut waits = false;
+        for (sibling, _) in asked.iter().filter(|(_, may_record)| needs_room || *may_record) {
+            waits = true;
+            self.shards.links.send(sibling, Content::Room { topic: text.into(), cost, qos, fence, is_unrecorded });
         }
-        if !asked.is_empty() {
+        if waits {
+            self.connections[handle].shards.mark(Waits::AGREED, is_unrecorded);
             self.wait_for_siblings(handle);
         }
-        asked.is_empty()
+        !waits
     }
 
-    /// Answers another shard that asks for room, if there is none.
-    pub(super) fn answer_for_room(&mut self, from: u16, topic: &str, cost: u32, qos: QoS, fence: u64) {
+    /// Answers another shard that asks for room, if there is none, or if the message has to be recorded and can't be.
+    pub(super) fn answer_for_room(
+        &mut self,
+        from: u16,
+        topic: &str,
+        (cost, qos): (u32, QoS),
+        fence: u64,
+        is_unrecorded: bool,
+    ) {
         let Ok(topic) = TopicName::new(topic) else { return };
+        let needs_room = self.config.overflow_for(topic) == Overflow::Refuse;
         let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: true };
-        if !self.plan_route(&message, RouteQuestion::Room).has_room {
+        let has_room = !needs_room || self.plan_route(&message, RouteQuestion::Room).has_room;
+        if !has_room || (is_unrecorded && self.plan_route(&message, RouteQuestion::Record).needs_record) {
             self.shards.links.send(from, Content::NoRoom { fence });
         }
     }

@@ -2,11 +2,6 @@
 
 use crate::config::Shard;
 use crate::engine::neighbour_state::WantedElsewhere;
-use crate::engine::router::{Subscriber, SubscriptionOptions};
-
-/// The Maximum QoS of another shard's subscription, if messages for its subscribers have to survive a restart there.
-pub(super) const DURABLE_INTEREST: u8 = 2;
-pub(super) const PLAIN_INTEREST: u8 = 1;
 
 const WORDS: usize = Shard::MAX_COUNT as usize / 64;
 
@@ -28,6 +23,19 @@ impl SiblingSet {
             *wanted |= 1 << bit;
             *durable |= u64::from(is_durable) << bit;
             self.has_more |= word > 0;
+        }
+    }
+
+    pub(super) fn contains(&self, sibling: u16) -> bool {
+        let word = self.wanted.get(usize::from(sibling / 64)).copied().unwrap_or(0);
+        word.wrapping_shr(u32::from(sibling % 64)) & 1 != 0
+    }
+
+    pub(super) fn remove(&mut self, sibling: u16) {
+        let (word, bit) = (usize::from(sibling / 64), u32::from(sibling % 64));
+        if let (Some(wanted), Some(durable)) = (self.wanted.get_mut(word), self.durable.get_mut(word)) {
+            *wanted &= !(1 << bit);
+            *durable &= !(1 << bit);
         }
     }
 
@@ -68,17 +76,12 @@ impl Iterator for WantedSiblings<'_> {
 impl WantedElsewhere for SiblingSet {
     #[inline]
     fn is_empty(&self) -> bool {
-        self.wanted[0] == 0 && !self.has_more
+        self.wanted[0] == 0 && (!self.has_more || self.wanted == [0; WORDS])
     }
 
     #[inline]
     fn needs_record(&self) -> bool {
         self.durable[0] != 0 || (self.has_more && self.durable != [0; WORDS])
-    }
-
-    #[inline]
-    fn add(&mut self, subscriber: Subscriber, options: SubscriptionOptions) {
-        self.insert(subscriber.0 as u16, options.qos == DURABLE_INTEREST);
     }
 }
 
@@ -98,6 +101,12 @@ mod tests {
                 let (sibling, is_durable) = (random.below(Shard::MAX_COUNT.into()) as u16, random.below(2) == 0);
                 set.insert(sibling, is_durable);
                 *model.entry(sibling).or_default() |= is_durable;
+                assert!(set.contains(sibling));
+                if let Some(other) = random.choose(model.keys().copied()).filter(|_| random.below(4) == 0) {
+                    set.remove(other);
+                    model.remove(&other);
+                    assert!(!set.contains(other));
+                }
             }
             assert!(set.iter().eq(model.iter().map(|(sibling, is_durable)| (*sibling, *is_durable))));
             assert_eq!(set.is_empty(), model.is_empty());

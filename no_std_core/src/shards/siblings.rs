@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::codec::{AckKind, Publish, QoS, Subscribe, Unsubscribe};
-use crate::config::Config;
+use crate::config::{Config, Shard};
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::{Beside, Delivery, Message};
@@ -15,7 +15,9 @@ use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
 use crate::mem::heap::{MemoryAccount, MemoryUse};
 use crate::mem::{Bytes, Handle, Hasher};
+use crate::seam::work;
 use crate::shards::fences::Fences;
+use crate::shards::filters::FilterTable;
 use crate::shards::forward::Forward;
 use crate::shards::greeting::Greeting;
 use crate::shards::groups_elsewhere::{GroupsElsewhere, write_as_share};
@@ -70,13 +72,19 @@ impl Neighbour for Shards {
     type Filter = Box<str>;
     type Withheld = AckKind;
 
+    const FILTER_BYTES: usize = FilterTable::BYTES_EACH;
+
+    fn filter_slots(shard: Shard, filters: usize) -> usize {
+        FilterTable::slots(shard, filters)
+    }
+
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> SiblingState {
         let shard = config.shard;
         let account =
             |purpose| bytes.account().map_or(MemoryAccount::UNBOUNDED, |account| account.with_purpose(purpose));
         SiblingState {
             links: ShardLinks::new(shard, account(MemoryUse::Mail)),
-            interest: Interest::new(filters, hasher.clone(), account(MemoryUse::Subscriptions)),
+            interest: Interest::new(shard, filters, hasher.clone(), account(MemoryUse::Subscriptions)),
             questions: Questions::new(shard.siblings() as usize),
             fences: Fences::new(shard),
             promises: Promises::default(),
@@ -140,7 +148,7 @@ impl Siblings for Engine<'_> {
     }
 
     fn tell_first_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, qos: QoS) {
-        self.tell_interest_of(session, filter, qos);
+        self.tell_first_subscriber(filter, self.sessions[session].is_durable && qos > QoS::AtMostOnce);
     }
 
     fn join_elsewhere(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
@@ -189,12 +197,15 @@ impl Siblings for Engine<'_> {
         self.connections[handle].shards.mark(Waits::REFUSED, false)
     }
 
-    #[inline]
-    fn wanted_elsewhere(&self, topic: TopicName<'_>, retain: bool) -> SiblingSet {
+    fn take_agreement(&mut self, handle: Handle<Connection>) -> bool {
+        self.connections[handle].shards.mark(Waits::AGREED, false)
+    }
+
+    #[inline(always)]
+    fn add_wanted_elsewhere(&mut self, topic: TopicName<'_>, retain: bool, wanted: &mut SiblingSet) {
         if self.has_siblings() {
-            self.shards.interest.wanted(&self.shards.links, topic, retain)
-        } else {
-            SiblingSet::default()
+            let looked_at = self.shards.interest.add_wanted(wanted, &self.shards.links, topic, retain);
+            self.work.count(work::LEVEL, looked_at);
         }
     }
 
@@ -278,15 +289,15 @@ impl Siblings for Engine<'_> {
 
     #[inline]
     fn filters_elsewhere_are_vast(&self) -> bool {
-        self.shards.interest.exact.is_vast()
+        self.shards.interest.is_vast()
     }
 
     fn look_ahead_elsewhere(&self, topics: &[&[u8]]) {
-        self.shards.interest.exact.look_ahead(topics);
+        self.shards.interest.look_ahead(topics);
     }
 
     fn longest_chain_elsewhere(&self) -> usize {
-        self.shards.interest.exact.longest_chain()
+        self.shards.interest.most_alike()
     }
 
     #[inline]

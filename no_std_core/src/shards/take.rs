@@ -38,8 +38,10 @@ impl Engine<'_> {
                 self.shards.links.confirmed(from, count);
                 self.wake_congested();
             }
-            Content::Interest { filter, wanted, durable } => self.take_interest(from, &filter, wanted, durable),
-            Content::Room { topic, cost, qos, fence } => self.answer_for_room(from, &topic, cost, qos, fence),
+            Content::Interest(changes) => self.take_interest(from, &changes),
+            Content::Room { topic, cost, qos, fence, is_unrecorded } => {
+                self.answer_for_room(from, &topic, (cost, qos), fence, is_unrecorded);
+            }
             Content::NoRoom { fence } => self.take_no_room(fence),
             Content::Fence(fence) => self.shards.fences.answer(&mut self.shards.links, from, fence),
             Content::Passed(fence) => self.take_fence_passed(now, from, fence),

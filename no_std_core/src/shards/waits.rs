@@ -8,7 +8,7 @@ use crate::engine::neighbour_state::Empty;
 pub(crate) struct Waits {
     /// The next packet waits until the other shards have passed the fence with this number; 0: it does not wait.
     pub(super) fence: u64,
-    /// The marks [`Waits::REFUSED`] and [`Waits::CONGESTED`].
+    /// The marks [`Waits::REFUSED`], [`Waits::CONGESTED`] and [`Waits::AGREED`].
     marks: u8,
 }
 
@@ -17,6 +17,8 @@ impl Waits {
     pub(super) const REFUSED: u8 = 1;
     /// The connection waits until other shards have confirmed more messages.
     pub(super) const CONGESTED: u8 = 2;
+    /// Siblings were asked whether they have to record the message that waits. It is taken only if none of them has.
+    pub(super) const AGREED: u8 = 4;
 
     /// Sets or removes a mark. Returns whether it was set before.
     #[inline]

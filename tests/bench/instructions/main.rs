@@ -79,7 +79,7 @@ fn decode(version: Version, qos: u8) {
 fn find(filter: fn(usize) -> String) {
     let limits =
         RouterLimits { nodes: 100_000, subscriptions: 20_000, subscribers: 100, groups: 10, text_bytes: 1 << 22 };
-    let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1), 0);
+    let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1));
     let options = SubscriptionOptions::default();
     for n in 0..10_000 {
         let filter = filter(n);

@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
     let Some(steps) = super::read::<Vec<Step<'_>>>(input) else { return };
     let limits =
         RouterLimits { nodes: 10_000, subscriptions: 10_000, subscribers: 4, groups: 1_000, text_bytes: 1 << 20 };
-    let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1), 0);
+    let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1));
     let mut subscriptions = BTreeSet::<(String, u32)>::new();
     let mut kept = BTreeMap::<String, usize>::new();
     for (number, step) in steps.iter().enumerate() {

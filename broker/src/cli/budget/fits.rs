@@ -6,7 +6,7 @@ use super::{PLACE, Rounded, bytes_of_tables};
 use crate::config::{Config, MemoryBound, MemoryMax};
 use crate::gateway::other_bytes;
 use crate::net::CONNECTION_BYTES;
-use goldcrest_core::{Entries, Forward, MemoryCeiling, MemoryUse};
+use goldcrest_core::{Entries, MemoryCeiling, MemoryUse};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -99,10 +99,16 @@ impl Setting<'_> {
             }
             Thing::Sessions => add(MemoryUse::Sessions, session, TEXT + PIECE),
             Thing::Subscriptions => {
-                let filter =
-                    Entries { subscriptions: 1, nodes: 2, buckets: 4, blobs: 3, marks: 2, ..Entries::default() };
-                let siblings = usize::from(self.shards - 1) * Forward::FILTER_BYTES;
-                add(MemoryUse::Subscriptions, filter, TEXT + PIECE + siblings);
+                let filter = Entries {
+                    subscriptions: 1,
+                    nodes: 2,
+                    buckets: 4,
+                    blobs: 3,
+                    marks: 2,
+                    filters_elsewhere: usize::from(self.shards - 1),
+                    ..Entries::default()
+                };
+                add(MemoryUse::Subscriptions, filter, TEXT + PIECE);
             }
             Thing::Queued(bytes) => {
                 let queued = Entries { messages: 1, deliveries: 1, blobs: 1, marks: 3, ..Entries::default() };

@@ -9,7 +9,7 @@ use super::read_config;
 use super::serve::shards;
 use crate::config::{Config, MAX_SHARDS, MemoryMax, shards_for_cores};
 use crate::shard::EventLoop;
-use goldcrest_core::{Capacity, Counts, Entries, EntryBytes, Forward, Limits, Shard};
+use goldcrest_core::{Capacity, Counts, Entries, EntryBytes, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -182,17 +182,11 @@ fn full_tables(options: &BudgetOptions, config: &Config, shards: u16, mut capaci
     let sockets = table.add("sockets, packets half received", capacity.connections, socket);
     let in_transit = crate::shard::most_bytes_in_transit(packet_bytes);
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
-    let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
-    let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
     // For each entry with a mark the store remembers where its record is.
     let places = if has_store { entries.marks } else { 0 };
     let places = table.add("places of records in the store", places, PLACE);
-    let shard = core
-        .saturating_add(places)
-        .saturating_add(sockets)
-        .saturating_add(filters)
-        .saturating_add(shared)
-        .saturating_add(EventLoop::BUFFERS);
+    let shard =
+        core.saturating_add(places).saturating_add(sockets).saturating_add(shared).saturating_add(EventLoop::BUFFERS);
     table.total("a shard", shard);
     let unfinished = crate::net::UNFINISHED_BYTES;
     table.total(

@@ -89,6 +89,7 @@ fn the_entries_of_a_budget_are_those_of_the_memory() {
         scratch: memory.scratch.limit(),
         marks: marks.iter().sum(),
         free_lists: 0,
+        filters_elsewhere: 0,
     };
     assert_eq!(found, Odd::ENTRIES);
 }

@@ -56,7 +56,7 @@ impl Messages<'_> {
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched, and there is memory for it below the ceiling.
     #[inline]
-    pub(super) fn has_room(&mut self, len: usize) -> bool {
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
         match self.memory.ahead.checked_sub(len.saturating_add(AHEAD_EACH)) {
             Some(rest) => {
                 self.memory.ahead = rest;

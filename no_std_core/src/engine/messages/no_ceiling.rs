@@ -10,7 +10,7 @@ pub(super) struct MessageMemory;
 impl Messages<'_> {
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
     #[inline]
-    pub(super) fn has_room(&mut self, len: usize) -> bool {
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
         self.is_within_limits(1, len)
     }
 

@@ -54,7 +54,7 @@ impl<'m> Engine<'m> {
         if !self.has_credit_for(handle, publish) {
             return Ok(Taken::NotNow);
         }
-        if self.may_refuse && !self.siblings_were_asked_for_room(handle, publish) {
+        if (self.may_refuse || self.store_is_full) && !self.siblings_were_asked_for_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
         // A packet that is a duplicate sets its Topic Alias, too.
@@ -230,6 +230,10 @@ impl<'m> Engine<'m> {
         let asks = publish.qos > QoS::AtMostOnce && !publish.retain;
         let mut routing = Routing::new(topic, draft, parts);
         (routing.publisher, routing.publisher_key, routing.asks) = (Some(session), publisher_key, asks);
+        if self.store_is_full {
+            let connection = self.sessions[session].connection;
+            routing.is_agreed = connection.is_some_and(|connection| self.take_agreement(connection));
+        }
         self.route(routing)
     }
 

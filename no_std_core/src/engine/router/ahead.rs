@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn topics_looked_up_together_are_found_as_each_alone() {
         let limits = RouterLimits { nodes: 100, subscriptions: 100, subscribers: 1, groups: 0, text_bytes: 1000 };
-        let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1), 0);
+        let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1));
         let long = "a level of more than fifteen bytes";
         let filters = ["a", "a/b", "a/b/c", "//", "a//b", long, "d/+/e", "d/f/g", "+/+/#", "a/#", "/x/y/z/0/1/2/3"];
         assert!(!router.is_vast());

@@ -52,7 +52,7 @@ use trie::Trie;
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
 pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
 
-/// The number of a subscriber. The first numbers are those of the other shards, all others are Sessions.
+/// The number of a subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscriber(pub u32);
 
@@ -153,8 +153,6 @@ pub struct Router<'m> {
     subscribers: Slots<'m, SubscriberSlot>,
     groups: Pool<'m, Group>,
     group_index: HashIndex<'m, Group>,
-    /// Subscribers with a number below this are other shards.
-    siblings: u32,
 }
 
 impl<'m> Router<'m> {
@@ -166,9 +164,8 @@ impl<'m> Router<'m> {
         self.groups.give_back(0);
     }
 
-    /// A router without subscriptions. The first `siblings` subscribers are other shards: they don't count when a
-    /// filter gets its first subscriber or loses its last one.
-    pub fn new(memory: RouterMemory<'m>, hasher: Hasher, siblings: u32) -> Self {
+    /// A router without subscriptions.
+    pub fn new(memory: RouterMemory<'m>, hasher: Hasher) -> Self {
         let mut subscribers = memory.subscribers;
         subscribers.as_mut_slice().fill(SubscriberSlot::EMPTY);
         Self {
@@ -178,19 +175,12 @@ impl<'m> Router<'m> {
             subscribers,
             groups: Pool::new(memory.groups),
             group_index: HashIndex::new(memory.group_buckets),
-            siblings,
         }
     }
 
-    /// The number of subscriptions of all subscribers, other shards included.
+    /// The number of subscriptions of all subscribers.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
-    }
-
-    /// The number of subscriptions of Sessions.
-    pub fn local_subscription_count(&self) -> usize {
-        let of_siblings = (0..self.siblings).map(|sibling| self.subscription_count_of(Subscriber(sibling)));
-        self.subscriptions.len().saturating_sub(of_siblings.sum())
     }
 
     /// The number of groups of shared subscriptions.

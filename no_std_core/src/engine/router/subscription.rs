@@ -56,14 +56,14 @@ pub struct Subscribed {
     pub handle: Handle<Subscription>,
     /// It was there already, and has new options now `[MQTT-3.8.4-3]`.
     pub replaced: bool,
-    /// Before, no local subscriber had this filter, be it shared or not: siblings have to hear of it.
+    /// Before, nobody had subscribed to this filter, be it shared or not: siblings have to hear of it.
     pub first: bool,
 }
 
 /// What ended with a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribed {
-    /// No local subscriber has this filter any more, be it shared or not: siblings have to hear of it.
+    /// Nobody has subscribed to this filter any more, be it shared or not: siblings have to hear of it.
     pub last: bool,
     /// Its group had no other member and ended; this was its [`Group::tag`].
     pub group_ended: Option<u32>,
@@ -90,7 +90,7 @@ impl Router<'_> {
             self.subscriptions[handle].packed = packed;
             return Ok(Subscribed { handle, replaced: true, first: false });
         }
-        let first = self.is_local(subscriber) && !self.has_local(node);
+        let first = !self.is_subscribed_to(node);
         let added = match filter.share_name() {
             None => self.add_subscription(node, None, subscriber, packed),
             Some(name) => self.ensure_group(node, name).and_then(|group| {
@@ -123,7 +123,7 @@ impl Router<'_> {
         }
         let packed = pack(options, identifier);
         let node = self.trie.ensure(filter.proper()).ok()?;
-        let first = self.is_local(subscriber) && !self.has_local(node);
+        let first = !self.is_subscribed_to(node);
         let is_new = self.find_at(node, filter.share_name(), subscriber).is_none();
         let group = filter.share_name().filter(|_| is_new).map(|name| self.ensure_group(node, name));
         let mut restored = None;
@@ -183,7 +183,7 @@ impl Router<'_> {
         }
         self.subscriptions.remove(handle);
         let Some(node) = node else { return Unsubscribed { last: false, group_ended } };
-        let last = self.is_local(subscriber) && !self.has_local(node);
+        let last = !self.is_subscribed_to(node);
         self.trie.prune(node);
         Unsubscribed { last, group_ended }
     }
@@ -226,9 +226,21 @@ impl Router<'_> {
         subscription.is_some_and(|found| self.subscriptions[found].subscriber == subscriber)
     }
 
-    /// Whether a local subscriber has this filter, shared or not.
-    pub fn has_local_subscriber(&self, filter: TopicFilter<'_>) -> bool {
-        self.trie.find(filter.proper()).is_some_and(|node| self.has_local(node))
+    /// Whether anybody has subscribed to this filter, shared or not.
+    pub fn has_subscriber(&self, filter: TopicFilter<'_>) -> bool {
+        self.trie.find(filter.proper()).is_some_and(|node| self.is_subscribed_to(node))
+    }
+
+    /// Whether this is the first of all subscriptions to its filter, shared or not.
+    pub fn is_first_to_filter(&self, handle: Handle<Subscription>) -> bool {
+        let node = self.node_of_place(self.subscriptions[handle].place);
+        node.and_then(|node| self.subscriptions_at(node).next()) == Some(handle)
+    }
+
+    /// Whether any subscription to the filter of this one, shared or not, has a Maximum QoS above 0.
+    pub fn filter_has_qos(&self, handle: Handle<Subscription>) -> bool {
+        let node = self.node_of_place(self.subscriptions[handle].place);
+        node.is_some_and(|node| self.subscriptions_at(node).any(|other| self.subscriptions[other].options().qos > 0))
     }
 
     /// The subscription behind `handle` in [`subscriptions_of`](Self::subscriptions_of) its subscriber.
@@ -330,11 +342,8 @@ impl Router<'_> {
     /// Puts a subscription, which is in the pool, where it is found.
     fn join(&mut self, handle: Handle<Subscription>) {
         let Subscription { place, subscriber, .. } = self.subscriptions[handle];
-        // Siblings come first: then the last one says whether there is a local subscriber.
-        let comes_first = place.group().is_none() && !self.is_local(subscriber);
-        let first = self.first_at(place);
-        if let Some(indexed) = if comes_first { first } else { first.map(|_| handle) } {
-            self.subscription_index.insert(&mut self.subscriptions, indexed);
+        if self.first_at(place).is_some() {
+            self.subscription_index.insert(&mut self.subscriptions, handle);
         }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.push_back(&mut self.subscriptions, handle);
@@ -342,9 +351,6 @@ impl Router<'_> {
         }
         match (place.group(), place.node()) {
             (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),
-            (None, Some(node)) if comes_first => {
-                self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
-            }
             (None, Some(node)) => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
             (None, None) => {}
         }
@@ -367,16 +373,16 @@ impl Router<'_> {
         }
     }
 
-    fn is_local(&self, subscriber: Subscriber) -> bool {
-        subscriber.0 >= self.siblings
+    /// Whether anybody has subscribed to the filter of `node`. After a restart a group may wait for members.
+    fn is_subscribed_to(&self, node: Handle<Node>) -> bool {
+        self.subscriptions_at(node).next().is_some()
     }
 
-    /// Whether a local subscriber has the filter of `node`. Groups are local, unless they wait for members after a restart.
-    fn has_local(&self, node: Handle<Node>) -> bool {
+    /// All subscriptions to the filter of `node`, those of groups behind the others.
+    fn subscriptions_at(&self, node: Handle<Node>) -> impl Iterator<Item = Handle<Subscription>> {
         let node = &self.trie.nodes[node];
-        let last = node.subscriptions.back(&self.subscriptions);
-        node.groups.iter(&self.groups).any(|group| self.groups[group].member_count() > 0)
-            || last.is_some_and(|last| self.is_local(self.subscriptions[last].subscriber))
+        let members = |group| self.groups[group].members.iter(&self.subscriptions);
+        node.subscriptions.iter(&self.subscriptions).chain(node.groups.iter(&self.groups).flat_map(members))
     }
 
     fn subscriber_slot(&self, subscriber: Subscriber) -> Option<&super::SubscriberSlot> {

@@ -142,12 +142,22 @@ pub(crate) trait Siblings {
         false
     }
 
+    /// Whether other shards were asked whether they have to record the connection's message, which can't be recorded here, and none has to.
+    /// Forgets the answers.
+    fn take_agreement(&mut self, _handle: Handle<Connection>) -> bool {
+        false
+    }
+
     // ---- the route of a message
 
-    /// The other shards that get every message to this topic, whatever matches in the router. If the message is retained, all shards do.
+    /// Adds the other shards that may want a message to this topic: all that want it, and seldom others. If the message is retained, all.
     #[inline]
-    fn wanted_elsewhere(&self, _topic: TopicName<'_>, _retain: bool) -> <Shards as Neighbour>::OfRoute {
-        Default::default()
+    fn add_wanted_elsewhere(
+        &mut self,
+        _topic: TopicName<'_>,
+        _retain: bool,
+        _wanted: &mut <Shards as Neighbour>::OfRoute,
+    ) {
     }
 
     /// A client's message is about to be retained: gives it a stamp.
@@ -246,11 +256,11 @@ pub(crate) trait Siblings {
         false
     }
 
-    /// Loads the memory that [`Siblings::wanted_elsewhere`] needs for these topics.
+    /// Loads the memory that [`Siblings::add_wanted_elsewhere`] needs for these topics.
     #[inline]
     fn look_ahead_elsewhere(&self, _topics: &[&[u8]]) {}
 
-    /// The most entries of a table that a look-up has to pass.
+    /// The most filters of other shards that a look-up can't tell apart.
     #[inline]
     fn longest_chain_elsewhere(&self) -> usize {
         0

@@ -14,7 +14,7 @@ fn a_full_table_refuses_and_leaks_nothing() {
         Room { nodes: 0, subscriptions: 0, subscribers: 0, groups: 0, texts: 0 },
     ];
     for room in rooms {
-        with_router(room, 0, |mut router| {
+        with_router(room, |mut router| {
             for _ in 0..3 {
                 let mut refused = 0;
                 for number in 0..20 {
@@ -48,7 +48,7 @@ fn a_full_table_refuses_and_leaks_nothing() {
 
 #[test]
 fn a_subscriber_beyond_the_table_is_refused() {
-    with_router(Room { subscribers: 3, ..PLENTY }, 0, |mut router| {
+    with_router(Room { subscribers: 3, ..PLENTY }, |mut router| {
         assert!(subscribe(&mut router, "a", 2).is_ok());
         assert_eq!(subscribe(&mut router, "a", 3), Err(RouterFull));
         assert_eq!(subscribe(&mut router, "a", u32::MAX), Err(RouterFull));
@@ -70,7 +70,7 @@ fn a_router_without_memory_finds_no_match() {
         group_buckets: Slots::borrowed(&mut []),
         texts: Bytes::borrowed(&mut []),
     };
-    let mut router = Router::new(nothing, Hasher::new(1), 0);
+    let mut router = Router::new(nothing, Hasher::new(1));
     assert_eq!(subscribe(&mut router, "#", 0), Err(RouterFull));
     assert_eq!(router.retain(topic("a"), retained(1)), Err(RouterFull));
     assert!(all_matches(&router, "a").is_empty());
@@ -80,7 +80,7 @@ fn a_router_without_memory_finds_no_match() {
 
 #[test]
 fn filter_of_gives_none_if_the_buffer_is_too_short() {
-    with_router(PLENTY, 0, |mut router| {
+    with_router(PLENTY, |mut router| {
         let share = if SHARED { "$share/group/" } else { "" };
         let text = std::format!("{share}a//+/{LONG}/#");
         let handle = subscribe(&mut router, &text, 0).unwrap().handle;

@@ -27,7 +27,7 @@ struct Room {
 const PLENTY: Room = Room { nodes: 2_000, subscriptions: 1_000, subscribers: 50, groups: 100, texts: 1_000 };
 
 /// Runs `test` on a router in borrowed memory and, with the feature `alloc`, on a router that owns its memory.
-fn with_router(room: Room, siblings: u32, mut test: impl FnMut(Router<'_>)) {
+fn with_router(room: Room, mut test: impl FnMut(Router<'_>)) {
     // The number of buckets is odd and less than that of entries, which must work as well as any number.
     let mut nodes = std::vec![PoolSlot::vacant(Node::EMPTY); room.nodes + 1];
     let mut node_buckets = std::vec![None; room.nodes / 3];
@@ -46,7 +46,7 @@ fn with_router(room: Room, siblings: u32, mut test: impl FnMut(Router<'_>)) {
         group_buckets: Slots::borrowed(&mut []),
         texts: Bytes::borrowed(&mut blocks),
     };
-    test(Router::new(memory, Hasher::new(1), siblings));
+    test(Router::new(memory, Hasher::new(1)));
     #[cfg(feature = "alloc")]
     test(Router::new(
         RouterMemory::owned(RouterLimits {
@@ -57,7 +57,6 @@ fn with_router(room: Room, siblings: u32, mut test: impl FnMut(Router<'_>)) {
             text_bytes: room.texts * 60,
         }),
         Hasher::new(2),
-        siblings,
     ));
 }
 
@@ -119,7 +118,7 @@ fn all_filters_of_plus_and_a_are_matched_in_linear_time() {
     const DEPTH: usize = 16;
     let filters = products(&["+", "a"], DEPTH);
     let room = Room { nodes: 1 << 17, subscriptions: 1 << 16, subscribers: 1, groups: 0, texts: 0 };
-    with_router(room, 0, |mut router| {
+    with_router(room, |mut router| {
         for text in &filters {
             subscribe(&mut router, text, 0).unwrap();
         }
@@ -145,7 +144,7 @@ fn a_topic_of_65535_slashes_is_matched() {
     let pluses = std::format!("{}+", "+/".repeat(32_767));
     let half = "/".repeat(32_767);
     let room = Room { nodes: 200_000, subscriptions: 10, subscribers: 1, groups: 0, texts: 0 };
-    with_router(room, 0, |mut router| {
+    with_router(room, |mut router| {
         for text in ["#", "/#", "/+/#", &slashes, &pluses, &half] {
             subscribe(&mut router, text, 0).unwrap();
         }
@@ -171,7 +170,7 @@ fn a_topic_of_65535_slashes_is_matched() {
 fn a_parent_may_have_any_number_of_children() {
     const CHILDREN: u32 = 100_000;
     let room = Room { nodes: 100_002, subscriptions: 100_000, subscribers: 1, groups: 0, texts: 0 };
-    with_router(room, 0, |mut router| {
+    with_router(room, |mut router| {
         for child in 0..CHILDREN {
             subscribe(&mut router, &std::format!("a/b/{child}"), 0).unwrap();
         }

@@ -6,7 +6,6 @@ use super::*;
 use crate::mem::testing::Random;
 
 const STEPS: usize = 2_500;
-const SIBLINGS: u32 = 2;
 const SUBSCRIBERS: u32 = 8;
 
 /// Levels that are short and long, have equal beginnings, are empty, or have a `$`.
@@ -60,11 +59,8 @@ struct Model {
 
 impl Model {
     /// Whether a Session or a group has the filter `proper`, with or without a ShareName.
-    fn has_local(&self, proper: &str) -> bool {
-        self.subscriptions.keys().any(|(text, subscriber)| {
-            let text = filter(text);
-            text.proper() == proper && (text.share_name().is_some() || *subscriber >= SIBLINGS)
-        })
+    fn has_subscriber(&self, proper: &str) -> bool {
+        self.subscriptions.keys().any(|(text, _)| filter(text).proper() == proper)
     }
 
     fn nodes(&self) -> usize {
@@ -139,15 +135,13 @@ fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, 
             let text = random_filter(random);
             let again = random.choose(model.subscriptions.keys()).filter(|_| known).cloned();
             let (text, subscriber) = again.unwrap_or((text, subscriber));
-            // Other shards don't join groups.
-            let subscriber = if filter(&text).share_name().is_some() { subscriber.max(SIBLINGS) } else { subscriber };
             let options = SubscriptionOptions {
                 qos: random.below(3) as u8,
                 no_local: random.below(2) == 0,
                 retain_as_published: random.below(2) == 0,
             };
             let identifier = random.next() & 0x0fff_ffff;
-            let first = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
+            let first = !model.has_subscriber(filter(&text).proper());
             let done = router.subscribe(filter(&text), Subscriber(subscriber), options, identifier).unwrap();
             let replaced = model.subscriptions.insert((text, subscriber), (options, identifier)).is_some();
             assert_eq!((done.replaced, done.first), (replaced, first));
@@ -160,7 +154,7 @@ fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, 
             let was_there = model.subscriptions.remove(&(text.clone(), subscriber)).is_some();
             assert_eq!(done.is_some(), was_there);
             if let Some(done) = done {
-                let last = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
+                let last = !model.has_subscriber(filter(&text).proper());
                 assert_eq!(done.last, last);
                 let ended = filter(&text).share_name().is_some()
                     && !model.subscriptions.keys().any(|(other, _)| *other == text);
@@ -188,7 +182,7 @@ fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, 
 
 #[test]
 fn the_router_finds_what_a_naive_matcher_finds() {
-    with_router(PLENTY, SIBLINGS, |mut router| {
+    with_router(PLENTY, |mut router| {
         let mut random = Random::new(11);
         let mut model = Model::default();
         for step in 0..STEPS {
@@ -207,7 +201,7 @@ fn the_router_finds_what_a_naive_matcher_finds() {
 
 #[test]
 fn an_interrupted_walk_gives_every_message_that_stays_once() {
-    with_router(PLENTY, 0, |mut router| {
+    with_router(PLENTY, |mut router| {
         let mut random = Random::new(13);
         let mut kept: BTreeMap<String, u32> = BTreeMap::new();
         let mut number = 0;

@@ -17,7 +17,7 @@ const STRATEGIES: [ShareStrategy; 6] = [
 
 /// A router whose subscribers 0 to `members - 1` share `t`.
 fn with_group(members: u32, mut test: impl FnMut(Router<'_>, Handle<Group>)) {
-    with_router(PLENTY, 0, |mut router| {
+    with_router(PLENTY, |mut router| {
         for member in 0..members {
             subscribe(&mut router, "$share/g/t", member).unwrap();
         }
@@ -162,7 +162,7 @@ fn a_group_ends_with_its_last_member() {
 
 #[test]
 fn a_subscriber_may_have_a_shared_and_a_plain_subscription_to_one_filter() {
-    with_router(PLENTY, 0, |mut router| {
+    with_router(PLENTY, |mut router| {
         let plain = subscribe(&mut router, "t/#", 1).unwrap();
         let one = subscribe(&mut router, "$share/one/t/#", 1).unwrap();
         let two = subscribe(&mut router, "$share/two/t/#", 1).unwrap();
