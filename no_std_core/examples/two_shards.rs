@@ -19,7 +19,7 @@ fn exchange(shards: &mut [Broker<'_>; 2], now: Instant) {
         let mut any = false;
         for from in 0..2 {
             while let Some((to, forward)) = shards[from].poll_forward() {
-                shards[usize::from(to)].handle_forward(now, from as u16, forward);
+                shards[usize::from(to)].handle_forward(now, from as u16, forward).expect("both have the same seed");
                 any = true;
             }
         }

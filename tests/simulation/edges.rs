@@ -323,7 +323,9 @@ impl Pair {
             quiet = true;
             for from in 0..2 {
                 while let Some((to, forward)) = self.brokers[from].poll_forward() {
-                    self.brokers[usize::from(to)].handle_forward(self.now, from as u16, forward);
+                    self.brokers[usize::from(to)]
+                        .handle_forward(self.now, from as u16, forward)
+                        .expect("the same seed");
                     quiet = false;
                 }
             }

@@ -410,7 +410,7 @@ fn forwards_from_another_shard_are_handled_in_portions_and_in_order() {
         for from in [1, 0, 1] {
             brokers[from].poll_forwards(&mut list);
             while !list.is_empty() {
-                brokers[1 - from].handle_forwards(NOW, from as u16, &mut list);
+                brokers[1 - from].handle_forwards(NOW, from as u16, &mut list).expect("the same seed");
             }
         }
     };
@@ -446,7 +446,7 @@ fn forwards_from_another_shard_are_handled_in_portions_and_in_order() {
     let (mut calls, mut most) = (0, 0);
     while !list.is_empty() {
         let before = brokers[1].work();
-        brokers[1].handle_forwards(NOW, 0, &mut list);
+        brokers[1].handle_forwards(NOW, 0, &mut list).expect("the same seed");
         most = most.max(brokers[1].work() - before);
         calls += 1;
     }

@@ -500,7 +500,9 @@ impl World {
             }
             for ((from, to), link) in self.links.iter_mut().filter(|(_, link)| !link.is_slow) {
                 for forward in link.on_the_way.drain(..) {
-                    self.shards[*to].with(|broker| broker.handle_forward(self.now, *from as u16, forward));
+                    let handled =
+                        self.shards[*to].with(|broker| broker.handle_forward(self.now, *from as u16, forward));
+                    handled.expect("all shards have the same seed");
                     quiet = false;
                 }
             }

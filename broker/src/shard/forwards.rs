@@ -69,7 +69,8 @@ impl Forwards {
             && let Some(sender) = self.senders.pop_front()
         {
             let queue = &mut self.queues[usize::from(sender)];
-            broker.handle_forwards(now, sender, queue);
+            let handled = broker.handle_forwards(now, sender, queue);
+            debug_assert!(handled.is_ok(), "all shards have the seed that the gateway has drawn");
             if !queue.is_empty() {
                 self.senders.push_back(sender);
             } else if queue.capacity() > kept {

@@ -386,12 +386,13 @@ mod tests {
         let now = Instant::from_millis(1);
         for name in 0..clients {
             let client = brokers[0].handle_connected(now).unwrap();
-            let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01", &[b'a' + name][..]].concat();
-            for packet in [&connect, &b"\x82\x06\0\x01\0\x01t\0"[..]] {
+            let name = b'a' + name;
+            let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01", &[name][..]].concat();
+            for packet in [&connect[..], &[0x82, 6, 0, 1, 0, 1, name, 0]] {
                 brokers[0].handle_bytes(now, client, packet);
             }
         }
-        // Each client has two forwards: its filter, and a fence behind the filter.
+        // Each client has two forwards: its own filter, and a fence behind the filter.
         let mut batch = VecDeque::new();
         brokers[0].poll_forwards(&mut batch);
         assert_eq!(batch.len(), 2 * usize::from(clients));

@@ -100,7 +100,7 @@ pub struct Entries {
     pub marks: usize,
     /// Bytes of the lists of free slots in owned tables.
     pub free_lists: usize,
-    /// Topic Filters that siblings have told of, and the room that is kept free among them. Beyond them a sibling gets every message.
+    /// Topic Filters of other shards, and the room that is kept free among them. A shard with more filters gets every message.
     pub filters_elsewhere: usize,
 }
 
@@ -175,7 +175,7 @@ impl Entries {
             Table::new("scratch", self.scratch, 1),
             Table::new("marks on what is durable", self.marks, 1),
             Table::new("marks on free places", self.free_lists, 1),
-            Table::new("filters of siblings", self.filters_elsewhere, bytes.filter_elsewhere),
+            Table::new("filters of other shards", self.filters_elsewhere, bytes.filter_elsewhere),
         ]
     }
 

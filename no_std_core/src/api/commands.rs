@@ -14,7 +14,8 @@ impl<'m> Broker<'m> {
     /// Publishes a message of the embedder's own to all subscribers.
     ///
     /// # Errors
-    /// There is no room for the message. Or the message is not retained and, after a restart, the other shards have not told yet which
+    /// There is no room for the message. With a full store this counts for the subscribers on this shard only: another shard that has to
+    /// record the message counts it as lost. Or the message is not retained and, after a restart, the other shards have not told yet which
     /// subscriptions they have.
     pub fn publish(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
         self.engine.see(now);

@@ -18,7 +18,8 @@ pub use limits::Limits;
 #[derive(Clone, Debug)]
 pub struct Config<'m> {
     /// The source of the keys of hashes and of the assigned Client Identifiers. Outsiders must not know it: draw all of it at random at
-    /// each start. All shards of a gateway must have the same seed: they tell each other hashes of Topic Filters.
+    /// each start. All shards of a gateway must have the same seed, because they tell each other hashes of Topic Filters:
+    /// `Broker::handle_forward` returns an error if another shard has another seed.
     pub seed: u128,
     /// Which shard of its gateway this broker is.
     pub shard: Shard,

@@ -53,7 +53,7 @@ pub(crate) trait Neighbour {
     /// Bytes for each slot of [`Neighbour::filter_slots`].
     const FILTER_BYTES: usize;
 
-    /// How many slots Topic Filters of siblings take at most, each of which has so many filters.
+    /// The most slots that Topic Filters of other shards take, if each shard has so many filters.
     fn filter_slots(shard: Shard, filters: usize) -> usize;
 
     /// The state of a broker with room for so many Topic Filters. Its memory is claimed where that of `bytes` is.

@@ -32,7 +32,7 @@ pub(crate) struct Candidate<'a> {
     /// Whether it will be the retained message of its topic.
     pub(crate) is_kept: bool,
     pub(crate) publisher: Option<Handle<Session>>,
-    /// Whether no other shard is to get it: it came from another shard, or the other shards have agreed to take it.
+    /// Whether no other shard counts: the message came from another shard, or the others get it unrecorded.
     pub(crate) from_sibling: bool,
 }
 
@@ -192,7 +192,7 @@ impl<'m> Engine<'m> {
             matches.restart(&self.router);
         }
         let routed = self.end_route(&routing, &progress);
-        // A sibling hands over more messages than are for somebody here.
+        // Other shards send more messages than have subscribers here.
         if let Ok(Routed { fate, .. }) = &routed
             && !(routing.is_from_sibling() && *fate == Fate::Unwanted)
         {
@@ -218,7 +218,7 @@ impl<'m> Engine<'m> {
             cost: routing.cost(&self.messages),
             is_kept: retain && !routing.clears(&self.messages),
             publisher: routing.publisher,
-            from_sibling: routing.is_from_sibling() || routing.is_agreed,
+            from_sibling: routing.is_from_sibling() || routing.is_unrecorded,
         };
         let plan = self.plan_route(&message, question);
         let is_possible = plan.has_room && !(is_full && plan.needs_record);

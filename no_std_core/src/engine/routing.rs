@@ -23,8 +23,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) from_sibling: bool,
     /// Whether the publisher is told the fate of the message.
     pub(crate) asks: bool,
-    /// Siblings have said that they don't have to record it.
-    pub(crate) is_agreed: bool,
+    /// Whether other shards get the message without a record here, because the store is full. They refuse it if they have to record it.
+    pub(crate) is_unrecorded: bool,
 }
 
 /// The fate of a routed message, which decides what its publisher is told. Of two fates the later variant counts: one copy that is kept
@@ -69,11 +69,12 @@ impl<'a> Routing<'a> {
             publisher_key: 0,
             from_sibling: false,
             asks: false,
-            is_agreed: false,
+            is_unrecorded: false,
         }
     }
 
     /// A message that is stored already, and to which the caller holds a reference.
+    #[inline]
     pub(crate) fn stored(
         topic: TopicName<'a>,
         message: Handle<Message>,
@@ -90,13 +91,16 @@ impl<'a> Routing<'a> {
             publisher_key,
             from_sibling: false,
             asks: false,
-            is_agreed: false,
+            is_unrecorded: false,
         }
     }
 
     /// A stored message that came from another shard.
+    #[inline]
     pub(crate) fn from_sibling(topic: TopicName<'a>, message: Handle<Message>, publisher_key: u32) -> Self {
-        Self { from_sibling: true, ..Self::stored(topic, message, None, publisher_key) }
+        let mut routing = Self::stored(topic, message, None, publisher_key);
+        routing.from_sibling = true;
+        routing
     }
 }
 

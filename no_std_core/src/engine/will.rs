@@ -84,13 +84,17 @@ impl<'m> Engine<'m> {
             self.messages.set_expiry(will.message, now.plus_secs(will.expiry_secs));
             self.with_topic(will.message, |broker, topic| {
                 let publisher_key = broker.publisher_key(session);
-                let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
+                let mut routing = Routing::stored(topic, will.message, Some(session), publisher_key);
+                // There is no connection that could wait until other shards say whether they have to record the Will.
+                routing.is_unrecorded = broker.store_is_full;
                 if broker.route(routing).is_err() {
                     broker.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::QueueFull);
                     // There is no client to be told that the Will can't be retained. The subscribers get the Will all the same.
                     if OWNED && broker.messages.get(will.message).retain() {
                         broker.messages.forget_retain(will.message);
-                        let _ = broker.route(Routing::stored(topic, will.message, Some(session), publisher_key));
+                        let mut routing = Routing::stored(topic, will.message, Some(session), publisher_key);
+                        routing.is_unrecorded = broker.store_is_full;
+                        let _ = broker.route(routing);
                     }
                 }
             });

@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn owned_buckets_keep_the_chains_short() {
         let hasher = Hasher::new(6);
-        let mut pool = Pool::new(Slots::owned(10_000));
-        let mut index = HashIndex::<Item>::new(Slots::owned(10_000));
+        let mut pool = Pool::owned(10_000);
+        let mut index = HashIndex::<Item>::owned(10_000);
         for key in 0..10_000 {
             let hash = hasher.combine(0, key);
             let handle = pool.insert(Item { key, hash, chain: None }).unwrap();

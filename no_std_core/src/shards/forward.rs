@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::codec::QoS;
 use crate::engine::messages::Message;
@@ -29,6 +30,22 @@ impl Forward {
     pub const KEPT_BYTES: usize = 256 << 10;
 }
 
+/// Another shard of the gateway has another [`Config::seed`](crate::Config::seed) than this one, so the hashes of Topic Filters that the
+/// shards tell each other mean different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeedMismatch {
+    /// The index of the other shard.
+    pub shard: u16,
+}
+
+impl fmt::Display for SeedMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} has another seed: all shards of a gateway need the same", self.shard)
+    }
+}
+
+impl core::error::Error for SeedMismatch {}
+
 #[derive(Debug)]
 pub(crate) enum Content {
     /// A message for the receiver's own subscribers. If it has RETAIN, it is retained there too.
@@ -46,8 +63,12 @@ pub(crate) enum Content {
     },
     /// All recorded messages up to this sequence number are safe on the sender's shard.
     Safe(u64),
-    /// What has happened to filters that the sender has subscribers to.
-    Interest(Vec<FilterChange>),
+    /// What has happened to filters that the sender has subscribers to. `seed` is a hash of a fixed text, by which the receiver finds out
+    /// whether both have the same seed.
+    Interest {
+        seed: u32,
+        changes: Vec<FilterChange>,
+    },
     /// Asks whether the receiver's subscribers have room for such a message. The answer is [`Content::NoRoom`], or none.
     Room {
         topic: Box<str>,
@@ -153,7 +174,7 @@ impl Content {
     pub(crate) fn cost(&self) -> usize {
         let text = match self {
             // More changes may join those that wait.
-            Self::Interest(_) => TOLD_AT_ONCE.saturating_mul(size_of::<FilterChange>()),
+            Self::Interest { .. } => TOLD_AT_ONCE.saturating_mul(size_of::<FilterChange>()),
             Self::Join { filter, .. } | Self::Leave { filter, .. } => filter.len(),
             Self::Room { topic, .. } => topic.len(),
             _ => 0,
@@ -171,8 +192,10 @@ impl Content {
     }
 }
 
-/// A bit of [`SharedMessage::flags`], beside [`Message::RETAIN`]: the sender asks for the message's fate.
+/// Bits of [`SharedMessage::flags`], beside [`Message::RETAIN`]: the sender asks for the message's fate.
 const ASKS: u8 = 2;
+/// The sender's store has no room for a record of the message.
+const UNRECORDED: u8 = 4;
 
 impl SharedMessage {
     /// A message that is not recorded.
@@ -199,9 +222,21 @@ impl SharedMessage {
         Self { sequence, ..self }
     }
 
-    /// The same message, with or without a question for its fate.
-    pub(crate) fn asking(self, asks: bool) -> Self {
-        Self { flags: if asks { self.flags | ASKS } else { self.flags }, ..self }
+    /// Asks for the message's fate.
+    #[inline]
+    pub(crate) fn ask(&mut self) {
+        self.flags |= ASKS;
+    }
+
+    /// Says that the store of the sender has no room for a record of the message.
+    pub(crate) fn leave_unrecorded(&mut self) {
+        self.flags |= UNRECORDED;
+    }
+
+    /// Whether the receiver has to refuse the message if it would have to record it.
+    #[inline]
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        self.flags & UNRECORDED != 0
     }
 
     /// Whether the sender asks for the message's fate.

@@ -55,7 +55,7 @@ impl Engine<'_> {
                 && self.router.is_first_to_filter(subscription)
             {
                 let is_durable = self.router.filter_has_qos(subscription);
-                self.tell_subscriber(filter, is_durable, false);
+                self.tell_subscriber(session, filter, is_durable, false);
             }
         }
         // The other shards answer the fence when they know all members of their groups, and have told the shards of these too.

@@ -21,6 +21,9 @@ use crate::shards::home::{Home, Remote};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
+/// How many other subscriptions to a filter are looked at, so that thousands of members are not told to all shards one by one.
+const LOOKED_AT: usize = 8;
+
 /// The subscription of a member whose home is another shard.
 #[derive(Clone, Debug)]
 struct Membership {
@@ -78,6 +81,8 @@ impl Engine<'_> {
             }
         };
         let subscriber = self.subscriber_of(session);
+        let was_durable =
+            self.router.find(filter, subscriber).is_some_and(|subscription| self.is_durably_subscribed(subscription));
         let Ok(subscribed) = self.router.subscribe(filter, subscriber, options, identifier) else { return };
         let membership = Membership { there: member.subscription, group: filter.as_str().into() };
         self.shards.members.memberships.insert(subscribed.handle, membership);
@@ -86,10 +91,21 @@ impl Engine<'_> {
             entry.subscriptions = one_more(entry.subscriptions);
         }
         if subscribed.first {
-            self.tell_first_subscriber(filter, self.messages.journal.is_on());
+            // The group may keep messages that no member has room for.
+            self.tell_first_subscriber(session, filter, self.messages.journal.is_on());
+            self.shards.fences.raise_probe(&mut self.shards.links);
+        } else if !was_durable && self.may_make_durable(subscribed.handle) {
+            self.tell_subscriber(session, filter, true, true);
             self.shards.fences.raise_probe(&mut self.shards.links);
         }
         self.member_came(now, session);
+    }
+
+    /// Whether messages for a subscription are recorded, and other shards may not know it of the filter. They know if any other subscriber
+    /// is such one; not all are looked at.
+    fn may_make_durable(&self, subscription: Handle<Subscription>) -> bool {
+        let mut others = self.router.others_to_filter(subscription).take(LOOKED_AT);
+        self.is_durably_subscribed(subscription) && !others.any(|other| self.is_durably_subscribed(other))
     }
 
     /// A member has left a group.

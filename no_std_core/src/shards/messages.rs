@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::engine::messages::{Message, Residency};
 use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::neighbours::happenings::LostMessage;
+use crate::engine::route_plan::{Candidate, RouteQuestion};
 use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
@@ -29,9 +30,14 @@ impl Engine<'_> {
         to: &SiblingSet,
     ) -> Option<QuestionId> {
         let key = routing.publisher_key;
-        let shared = self.share(message, key)?;
+        let mut shared = self.share(message, key)?;
+        // The removal of a retained message is recorded even now.
+        let is_unrecorded = routing.is_unrecorded && !shared.retain();
+        if is_unrecorded {
+            shared.leave_unrecorded();
+        }
         let stays = shared.qos > QoS::AtMostOnce || (shared.retain() && !is_reserved_for_server(routing.topic));
-        let may_be_recorded = self.messages.journal.is_on() && stays && (shared.retain() || !routing.is_agreed);
+        let may_be_recorded = self.messages.journal.is_on() && stays && !is_unrecorded;
         self.send_to_each(shared, routing.asks, to, |broker, sibling, is_durable| {
             if may_be_recorded && is_durable { broker.begin_transit(sibling, message, key, None) } else { 0 }
         })
@@ -41,11 +47,14 @@ impl Engine<'_> {
     /// has to be recorded.
     pub(super) fn forward_unstored(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
         let is_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce && to.needs_record();
-        if is_recorded && !routing.is_agreed {
+        if is_recorded && !routing.is_unrecorded {
             return None;
         }
         let body = self.messages.bytes.make_shared(&routing.parts)?;
-        let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
+        let mut shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
+        if routing.is_unrecorded {
+            shared.leave_unrecorded();
+        }
         self.next_order();
         Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
     }
@@ -55,13 +64,15 @@ impl Engine<'_> {
     #[inline]
     fn send_to_each(
         &mut self,
-        shared: SharedMessage,
+        mut shared: SharedMessage,
         asks: bool,
         to: &SiblingSet,
         place: impl Fn(&mut Self, u16, bool) -> u64,
     ) -> Option<QuestionId> {
         let question = asks.then(|| self.shards.questions.open());
-        let shared = shared.asking(asks);
+        if asks {
+            shared.ask();
+        }
         let mut one_before = None;
         for (sibling, is_durable) in to.iter() {
             let sequence = place(self, sibling, is_durable);
@@ -74,7 +85,8 @@ impl Engine<'_> {
         }
         // The last shard gets the reference to the body, and not a copy of the reference.
         if let Some((to, sequence)) = one_before {
-            self.send_message(to, sequence, Content::Message(shared.at(sequence)));
+            shared.sequence = sequence;
+            self.send_message(to, sequence, Content::Message(shared));
         }
         question
     }
@@ -117,7 +129,7 @@ impl Engine<'_> {
         Some(stored)
     }
 
-    /// Whether a message that a sibling has handed over is for anybody here.
+    /// Whether a message of another shard has subscribers here.
     #[cold]
     fn has_takers(&self, shared: &SharedMessage) -> bool {
         let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
@@ -128,17 +140,32 @@ impl Engine<'_> {
         self.router.matches(topic).next(&self.router).is_some()
     }
 
+    /// Whether a message of another shard has to be recorded here.
+    #[cold]
+    fn has_to_record(&mut self, shared: &SharedMessage) -> bool {
+        let qos = shared.qos;
+        let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
+        topic.is_some_and(|topic| {
+            let message = Candidate { topic, qos, cost: 0, is_kept: false, publisher: None, from_sibling: true };
+            self.plan_route(&message, RouteQuestion::Record).needs_record
+        })
+    }
+
     pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
         self.shards.removals.see(shared.stamp);
         if shared.has_expired(now) {
             if !self.has_takers(&shared) {
-                // The message was handed over in vain: nothing is lost.
+                // The message came in vain: nothing is lost.
                 return Fate::Unwanted;
             }
             self.drop_message(None, shared.as_dropped(), DropReason::Expired);
             self.retain_expired(&shared);
             // The publisher wanted the message to expire, so for the publisher that is no loss.
             return Fate::Kept;
+        }
+        if shared.is_unrecorded() && self.has_to_record(&shared) {
+            self.drop_message(None, shared.as_dropped(), DropReason::QueueFull);
+            return Fate::Lost;
         }
         let publisher_key = shared.publisher_key;
         // The reference to the body is passed on. Holding it for the topic would cost more than copying the topic.
@@ -163,14 +190,17 @@ impl Engine<'_> {
                 broker.route(Routing::from_sibling(topic, message, publisher_key))
             }),
         };
-        if matches!(routed, Some(Err(_))) {
-            self.drop_message(None, LostMessage::Stored(message), DropReason::QueueFull);
-        }
-        self.messages.release(message);
-        match routed {
+        let fate = match routed {
             Some(Ok(Routed { fate, .. })) => fate,
-            _ => Fate::Lost,
-        }
+            failed => {
+                // Without an answer there was no memory for the topic.
+                let reason = if failed.is_some() { DropReason::QueueFull } else { DropReason::OutOfMemory };
+                self.drop_message(None, LostMessage::Stored(message), reason);
+                Fate::Lost
+            }
+        };
+        self.messages.release(message);
+        fate
     }
 }
 

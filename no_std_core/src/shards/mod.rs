@@ -4,10 +4,11 @@
 //! and without loss. The results are the same with one shard and with many; the conformance, property and power tests run with both.
 //!
 //! - **Interest.** When a Topic Filter gets its first subscriber on a shard, all other shards are told. They keep about three bytes of the
-//!   hash of each filter, and for filters with wildcards their shapes: which levels are wildcards. So a message may go to another shard in
-//!   vain, but no shard that wants the message is left out. A SUBSCRIBE is handled only after all other shards have
-//!   answered a fence. So a client that has received SUBACK gets all messages that are published from then on, and all retained messages that
-//!   were acknowledged before, on whichever shard.
+//!   hash of each filter, and for filters with wildcards their shapes: which levels are wildcards. A shard tells few shapes, of each Session a
+//!   quarter of them at most; a filter of one more shape is told as a shorter filter that covers it. So a message may go to another shard in
+//!   vain: that costs some work, but no shard that wants the message is left out. All shards must have the same seed; it is checked. A
+//!   SUBSCRIBE is handled only after all other shards have answered a fence. So a client that has received SUBACK gets all messages that are
+//!   published from then on, and all retained messages that were acknowledged before, on whichever shard.
 //! - **Messages** go once to each shard that wants them. The body is shared, not copied. The number of unconfirmed messages is bounded;
 //!   beyond the bound publishers wait.
 //! - **Answers.** A shard answers whether it keeps a message of QoS 1 or 2. If the publisher's shard does not keep the message, a PUBACK or
@@ -29,7 +30,8 @@
 //! - **After a restart** shards tell each other their restored subscriptions. Until all others have answered a fence behind that, a shard reads
 //!   nothing from clients, sets messages of other shards aside and lets no timer fire. So no client is told that there are no subscribers.
 //! - **The overflow policy `refuse`**: a shard asks the others for room before it accepts a message. With a full store it asks them whether
-//!   they have to record the message.
+//!   they have to record the message. A Will or a message of the embedder can't wait for answers: with a full store it goes unrecorded to other
+//!   shards, and each shard that has to record it refuses it and counts it as lost.
 
 mod answers;
 mod fences;
@@ -52,4 +54,4 @@ mod take;
 mod transits;
 mod waits;
 
-pub use forward::Forward;
+pub use forward::{Forward, SeedMismatch};

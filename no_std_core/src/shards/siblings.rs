@@ -148,7 +148,7 @@ impl Siblings for Engine<'_> {
     }
 
     fn tell_first_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, qos: QoS) {
-        self.tell_first_subscriber(filter, self.sessions[session].is_durable && qos > QoS::AtMostOnce);
+        self.tell_first_subscriber(session, filter, self.is_durable_with(session, qos));
     }
 
     fn join_elsewhere(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
@@ -204,8 +204,11 @@ impl Siblings for Engine<'_> {
     #[inline(always)]
     fn add_wanted_elsewhere(&mut self, topic: TopicName<'_>, retain: bool, wanted: &mut SiblingSet) {
         if self.has_siblings() {
-            let looked_at = self.shards.interest.add_wanted(wanted, &self.shards.links, topic, retain);
+            let looked_at = self.shards.interest.add_wanted(wanted, topic);
             self.work.count(work::LEVEL, looked_at);
+            if retain {
+                self.add_all(topic, wanted);
+            }
         }
     }
 

@@ -38,7 +38,7 @@ impl Engine<'_> {
                 self.shards.links.confirmed(from, count);
                 self.wake_congested();
             }
-            Content::Interest(changes) => self.take_interest(from, &changes),
+            Content::Interest { seed, changes } => self.take_interest(from, seed, &changes),
             Content::Room { topic, cost, qos, fence, is_unrecorded } => {
                 self.answer_for_room(from, &topic, (cost, qos), fence, is_unrecorded);
             }

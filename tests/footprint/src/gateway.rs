@@ -74,10 +74,10 @@ fn operators(broker: &mut Broker<'static>, now: Instant, id: ConnectionId) {
 
 fn siblings(broker: &mut Broker<'static>, now: Instant) {
     while let Some((to, forward)) = broker.poll_forward() {
-        broker.handle_forward(now, black_box(to), black_box(forward));
+        let _ = black_box(broker.handle_forward(now, black_box(to), black_box(forward)));
     }
     let mut forwards: VecDeque<Forward> = black_box(VecDeque::new());
-    broker.handle_forwards(now, black_box(1), &mut forwards);
+    let _ = black_box(broker.handle_forwards(now, black_box(1), &mut forwards));
     black_box(broker.poll_forwards(&mut forwards));
     black_box(forwards);
     black_box(Shard::home_of(black_box(b"a"), black_box(2)));

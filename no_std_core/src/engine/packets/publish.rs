@@ -232,7 +232,7 @@ impl<'m> Engine<'m> {
         (routing.publisher, routing.publisher_key, routing.asks) = (Some(session), publisher_key, asks);
         if self.store_is_full {
             let connection = self.sessions[session].connection;
-            routing.is_agreed = connection.is_some_and(|connection| self.take_agreement(connection));
+            routing.is_unrecorded = connection.is_some_and(|connection| self.take_agreement(connection));
         }
         self.route(routing)
     }
@@ -333,7 +333,8 @@ impl<'m> Engine<'m> {
             ..Message::default()
         };
         let parts = [message.topic.as_str().as_bytes(), &[], message.payload];
-        let routing = Routing::new(message.topic, draft, parts);
+        let mut routing = Routing::new(message.topic, draft, parts);
+        routing.is_unrecorded = self.store_is_full;
         self.route(routing).map(|_| ()).map_err(|_| Full)
     }
 

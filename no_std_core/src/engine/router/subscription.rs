@@ -56,14 +56,14 @@ pub struct Subscribed {
     pub handle: Handle<Subscription>,
     /// It was there already, and has new options now `[MQTT-3.8.4-3]`.
     pub replaced: bool,
-    /// Before, nobody had subscribed to this filter, be it shared or not: siblings have to hear of it.
+    /// Whether the filter, shared or not, had no subscriber before: other shards have to be told.
     pub first: bool,
 }
 
 /// What ended with a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribed {
-    /// Nobody has subscribed to this filter any more, be it shared or not: siblings have to hear of it.
+    /// Whether the filter, shared or not, has no subscriber any more: other shards have to be told.
     pub last: bool,
     /// Its group had no other member and ended; this was its [`Group::tag`].
     pub group_ended: Option<u32>,
@@ -235,6 +235,12 @@ impl Router<'_> {
     pub fn is_first_to_filter(&self, handle: Handle<Subscription>) -> bool {
         let node = self.node_of_place(self.subscriptions[handle].place);
         node.and_then(|node| self.subscriptions_at(node).next()) == Some(handle)
+    }
+
+    /// The other subscriptions to the filter of this one, shared or not.
+    pub fn others_to_filter(&self, handle: Handle<Subscription>) -> impl Iterator<Item = Handle<Subscription>> {
+        let node = self.node_of_place(self.subscriptions[handle].place);
+        node.into_iter().flat_map(|node| self.subscriptions_at(node)).filter(move |other| *other != handle)
     }
 
     /// Whether any subscription to the filter of this one, shared or not, has a Maximum QoS above 0.

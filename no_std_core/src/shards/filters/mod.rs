@@ -1,4 +1,4 @@
-//! What siblings are told of filters, and how that is kept.
+//! What shards tell each other of their filters, and how they keep it.
 
 pub(super) mod shape;
 mod table;
@@ -9,5 +9,5 @@ pub(super) use table::FilterTable;
 pub(super) use told::SHAPES;
 pub(super) use told::{Change, FilterChange, ToldFilters};
 
-/// How many changes a sibling is told of at once: none is cut, so they are few.
+/// The most changes that one forward tells. No call stops within a forward, so they are few.
 pub(super) const TOLD_AT_ONCE: usize = 64;

@@ -1,4 +1,4 @@
-//! What siblings are told of a filter: a hash, and for a filter with wildcards its shape.
+//! What other shards are told of a filter: a hash, and for a filter with wildcards its shape.
 //!
 //! The shape of a filter is how many levels it has, which of them are `+`, and whether `#` is behind them. A topic matches a filter of a
 //! shape if both have the same text on all levels that are not `+`. So a topic has one hash for each shape, and a filter of that shape can
@@ -10,7 +10,7 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// A filter with wildcards that has more levels has no shape.
 const DEEPEST: usize = 16;
-/// How many levels are left of a filter at most, where siblings are not told its shape.
+/// The most levels that are left of a filter whose shape other shards are not told.
 const COARSE_LEVELS: u8 = 4;
 /// What stands for the hash of a level that is `+`.
 const PLUS: u32 = 0x2b2b_2b2b;
@@ -33,7 +33,7 @@ impl Shape {
     }
 }
 
-/// A filter as siblings know it.
+/// A filter as other shards know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FilterKey {
     /// `None`: the filter has no wildcards.
@@ -41,7 +41,7 @@ pub(crate) struct FilterKey {
     pub(in crate::shards) hash: u32,
 }
 
-/// What siblings can be told of a filter.
+/// What other shards can be told of a filter.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shards) struct Described {
     /// The filter itself; `None` if it has too many levels for a shape.
@@ -59,6 +59,8 @@ pub(in crate::shards) struct FilterHasher {
     /// What a shape is multiplied by.
     shape: u64,
     start: u64,
+    /// See [`FilterHasher::seed_hash`].
+    seed: u32,
 }
 
 impl FilterHasher {
@@ -73,7 +75,13 @@ impl FilterHasher {
             *level = number(index);
         }
         let (shape, start) = (number(0), number(1));
-        Self { hasher, levels, shape, start }
+        let seed = hasher.hash_wide(&[0xff, u8::MAX]).0;
+        Self { hasher, levels, shape, start, seed }
+    }
+
+    /// A hash of a fixed text: shards whose hashers differ find that out by it, but for one pair in 4 billion.
+    pub(in crate::shards) fn seed_hash(&self) -> u32 {
+        self.seed
     }
 
     /// The hash of a topic, and of the filter without wildcards that is the same text.
@@ -82,7 +90,7 @@ impl FilterHasher {
         self.hasher.hash_wide(topic).0
     }
 
-    /// What siblings can be told of a filter.
+    /// What other shards can be told of a filter.
     pub(in crate::shards) fn describe(&self, filter: TopicFilter<'_>) -> Described {
         let text = filter.proper();
         let has_wildcards = text.contains(['+', '#']);

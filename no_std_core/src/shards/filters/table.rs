@@ -1,10 +1,10 @@
-//! Filters of all siblings in three bytes each: a part of a filter's hash, whose filter it is, and whether messages for it are
-//! recorded there.
+//! The filters of all other shards in three bytes each: a part of a filter's hash, the shard that has it, and whether messages for the
+//! filter are recorded there.
 //!
-//! A sibling has to know that somebody elsewhere may want a message, and no more. So nothing of a filter's text is kept, and where
-//! filters share all of that part of their hashes a message goes to a sibling in vain. That is as likely as the number of filters
-//! in all divided by 2 to the power of 32, less the bits of a sibling's index: 0.2 % for a million filters on eight shards.
-//! Two filters of a sibling that can't be told apart are two entries, so none is lost when the other one ends.
+//! A shard has to know only that another one may want a message. So no text of a filter is kept, and a message goes to another shard in
+//! vain if a filter there has the same part of the hash. The chance of that is the number of all filters, divided by 2 to the power of 32
+//! less the bits of a shard's index: 0.2 % for a million filters on eight shards.
+//! Two filters of a shard that can't be told apart have two entries, so one is left when the other one ends.
 //!
 //! The entries stand in rows by the first bits of their hashes, each row in order, and all rows in one piece of memory with the same
 //! room for each. Hashes are spread evenly, so the rows are about equally long, and an entry is near the place that its hash tells:
@@ -35,7 +35,7 @@ const SHORT: usize = 8;
 /// So many entries are more than fits in the caches of a processor. Tests go the same way with few entries.
 const VAST: usize = if cfg!(debug_assertions) { 4 } else { 500_000 };
 
-/// The filters of all siblings, as a multiset of hashes with owners.
+/// The filters of all other shards, as a multiset of hashes with owners.
 #[derive(Debug)]
 pub(crate) struct FilterTable {
     /// The rows, one after the other, each with what is left of its room.
@@ -50,8 +50,8 @@ pub(crate) struct FilterTable {
     moved: usize,
     len: usize,
     limit: usize,
-    /// Bits for the index of a sibling.
-    sibling_bits: u32,
+    /// The lowest bits of an entry, for the index of the shard and the mark.
+    owner: u32,
     /// Bytes that were moved since [`FilterTable::take_moved`].
     bytes_moved: usize,
     /// The memory of the rows below a ceiling.
@@ -64,7 +64,7 @@ impl FilterTable {
     /// Slots for each row that bear no filter: few filters are spread less evenly.
     const FREE_IN_ROW: usize = 32;
 
-    /// How many slots the table has at most, if each sibling has so many filters.
+    /// The most slots of the table, if each shard has so many filters.
     pub(crate) fn slots(shard: Shard, filters: usize) -> usize {
         match Self::limit(shard, filters) {
             0 => 0,
@@ -76,9 +76,10 @@ impl FilterTable {
         filters.saturating_mul(shard.siblings().saturating_sub(1) as usize)
     }
 
-    /// An empty table with room for so many filters of each sibling.
+    /// An empty table with room for so many filters of each other shard.
     pub(in crate::shards) fn new(shard: Shard, filters: usize, account: MemoryAccount) -> Self {
-        let sibling_bits = u32::from(shard.count.saturating_sub(1).max(1)).ilog2().saturating_add(1);
+        let index_bits = u32::from(shard.count.saturating_sub(1).max(1)).ilog2().saturating_add(1);
+        let owner = 2_u32.wrapping_shl(index_bits).wrapping_sub(1);
         let limit = Self::limit(shard, filters);
         let (entries, lens) = (Vec::new(), Vec::new());
         Self {
@@ -89,7 +90,7 @@ impl FilterTable {
             moved: 0,
             len: 0,
             limit,
-            sibling_bits,
+            owner,
             bytes_moved: 0,
             credit: MemoryCredit::of(account),
         }
@@ -108,15 +109,14 @@ impl FilterTable {
 
     /// The most entries that can't be told apart, whosever filters they are.
     pub(in crate::shards) fn most_alike(&self) -> usize {
-        let owner_bits = self.sibling_bits.saturating_add(1);
         let in_row = |row: &[Packed]| {
-            let runs = row.chunk_by(|one, other| (unpack(*one) ^ unpack(*other)).wrapping_shr(owner_bits) == 0);
+            let runs = row.chunk_by(|one, other| unpack(*one) | self.owner == unpack(*other) | self.owner);
             runs.map(<[_]>::len).max()
         };
         (0..ROWS).filter_map(|row| in_row(self.row(row))).max().unwrap_or(0)
     }
 
-    /// Adds a filter of a sibling; false, and nothing is changed, if there is no room.
+    /// Adds a filter of another shard. Returns false, and changes nothing, if there is no room.
     pub(in crate::shards) fn insert(&mut self, hash: u32, sibling: u16, is_durable: bool) -> bool {
         if self.len >= self.limit || !self.make_room(row_of(hash)) {
             return false;
@@ -136,8 +136,8 @@ impl FilterTable {
         true
     }
 
-    /// Removes a filter of a sibling; false if it was not there. Among filters that can't be told apart one is removed whose messages are
-    /// not recorded, if there is such: so where a durable filter is left, a durable entry is left.
+    /// Removes a filter of another shard. Returns false if it was not there. Of filters that can't be told apart it removes one whose
+    /// messages are not recorded, if there is one: so a durable filter that is left has a durable entry.
     pub(in crate::shards) fn remove(&mut self, hash: u32, sibling: u16) -> bool {
         let (row, start) = (row_of(hash), self.start_of(row_of(hash)));
         let plain = self.entry(hash, sibling, false);
@@ -154,14 +154,14 @@ impl FilterTable {
         self.len = self.len.saturating_sub(1);
         if self.len == 0 {
             // What a million filters took is given back when the last of them goes.
-            let Self { limit, sibling_bits, .. } = *self;
+            let Self { limit, owner, .. } = *self;
             let account = self.credit.account().clone();
-            *self = Self { limit, sibling_bits, ..Self::new(Shard::ONLY, 0, account) };
+            *self = Self { limit, owner, ..Self::new(Shard::ONLY, 0, account) };
         }
         true
     }
 
-    /// Makes a filter of a sibling durable, which it may be already.
+    /// Makes a filter of another shard durable. It may be durable already.
     pub(in crate::shards) fn make_durable(&mut self, hash: u32, sibling: u16) {
         let row = row_of(hash);
         let (plain, durable) = (self.entry(hash, sibling, false), self.entry(hash, sibling, true));
@@ -175,39 +175,36 @@ impl FilterTable {
         }
     }
 
-    /// Tells the siblings that may have a filter with this hash, and whether messages for it are recorded there.
+    /// Calls `visit` with each shard that may have a filter with this hash, and whether messages for it are recorded there.
     #[inline]
     pub(in crate::shards) fn visit(&self, hash: u32, mut visit: impl FnMut(u16, bool)) {
         let entries = self.row(row_of(hash));
         let first = self.entry(hash, 0, false);
         // A short row is sooner gone through than searched.
         let start = if entries.len() <= SHORT { 0 } else { lower_bound(entries, first) };
-        let owner_bits = self.sibling_bits.wrapping_add(1);
         for entry in entries.get(start..).unwrap_or(&[]).iter().map(|entry| unpack(*entry)) {
-            if entry < first {
-                continue;
-            }
+            // The difference is that of the owners, or greater.
             let beyond = entry.wrapping_sub(first);
-            if beyond.wrapping_shr(owner_bits) != 0 {
+            if beyond <= self.owner {
+                visit((beyond >> 1) as u16, beyond & DURABLE != 0);
+            } else if entry > first {
                 break;
             }
-            visit((beyond >> 1) as u16, beyond & DURABLE != 0);
         }
     }
 
-    /// Looks at the place where [`FilterTable::visit`] will begin.
+    /// Loads the memory where [`FilterTable::visit`] will begin.
     #[inline]
     pub(in crate::shards) fn look_at(&self, hash: u32) {
         let entries = self.row(row_of(hash));
         core::hint::black_box(entries.get(expected_at(entries, self.entry(hash, 0, false))));
     }
 
-    /// The entry for a hash: the bits behind those for the row, as many as there is room for, then sibling and mark.
+    /// The entry for a hash: the bits behind those for the row, as many as there is room for, then the shard and the mark.
     #[inline]
     fn entry(&self, hash: u32, sibling: u16, is_durable: bool) -> u32 {
-        let bits = ENTRY_BITS.saturating_sub(1).saturating_sub(self.sibling_bits);
-        let rest = hash.wrapping_shl(ROW_BITS).wrapping_shr(u32::BITS.saturating_sub(bits));
-        rest.wrapping_shl(self.sibling_bits.saturating_add(1)) | u32::from(sibling) << 1 | u32::from(is_durable)
+        let rest = hash.wrapping_shl(ROW_BITS) >> (u32::BITS - ENTRY_BITS);
+        rest & !self.owner | u32::from(sibling) << 1 | u32::from(is_durable)
     }
 
     /// Where a row starts.
@@ -253,7 +250,8 @@ impl FilterTable {
         let more = ROWS.saturating_mul(room).saturating_sub(self.entries.len());
         let more_lens = if self.lens.is_empty() { ROWS } else { 0 };
         let bytes = more.saturating_mul(size_of::<Packed>()).saturating_add(more_lens.saturating_mul(size_of::<u32>()));
-        if !self.credit.take(bytes, Claim::Ordinary) {
+        // A shard without a place for a filter would get every message from then on: that costs more than the reserve.
+        if !self.credit.take(bytes, Claim::Reserved) {
             return false;
         }
         if self.lens.is_empty() {

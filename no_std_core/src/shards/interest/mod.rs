@@ -1,10 +1,13 @@
-//! Interest: that somebody on a shard has subscribed to a filter is known to all siblings.
+//! Interest: all shards know that a shard has a subscriber to a filter.
 //!
-//! The first subscriber to a filter makes it known, the last one takes it back. Siblings keep three bytes of each filter
-//! ([`FilterTable`]), and of filters with wildcards they know the shapes ([`Shape`]). For a message they look up its topic, and
-//! what each shape makes of it. What they find may be more than is there, never less: a message that goes to a sibling in vain is looked
-//! up there once more, and nobody gets it. The sibling answers that nobody was to get it, and what it can't take or record is no
-//! loss then.
+//! When a filter gets its first subscriber on a shard, all other shards are told, and when it loses its last one. They keep three bytes
+//! of each filter ([`FilterTable`]), and know the shapes of filters with wildcards ([`Shape`]). For a message they look up the hash of
+//! its topic, and one hash for each shape. They may find more than there is, but never less. A message that goes to a shard in vain is
+//! looked up there once more, and has no subscriber. That shard answers so, and it counts nothing as lost if the message has expired or
+//! can't be stored.
+//!
+//! Hashes mean the same on all shards only if these have the same [`Config::seed`](crate::Config::seed). So each shard tells a hash of a
+//! fixed text with its filters. To a shard that has another seed every message is sent, and the embedder is told.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,73 +24,65 @@ use crate::mem::{Handle, Hasher, one_less, one_more};
 use crate::seam::work;
 use crate::shards::filters::shape::{FilterHasher, Shape};
 use crate::shards::filters::{Change, FilterChange, FilterTable, TOLD_AT_ONCE, ToldFilters};
-use crate::shards::forward::Content;
+use crate::shards::forward::{Content, SeedMismatch};
 use crate::shards::groups_elsewhere::as_subscribed;
-use crate::shards::links::ShardLinks;
 use crate::shards::set::SiblingSet;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The longest Topic Filter, `$share/group/` included.
 const LONGEST_FILTER: usize = 65_535;
 
-/// What siblings want, and what they were told that we want.
+/// What other shards want, and what they were told that this shard wants.
 #[derive(Debug)]
 pub(super) struct Interest {
     hasher: FilterHasher,
     told: ToldFilters,
     filters: FilterTable,
-    /// The shapes of siblings' filters, and how many filters have each.
+    /// The shapes of other shards' filters, and how many filters have each.
     shapes: Vec<(Shape, u32)>,
-    /// How many levels those have that have most.
+    /// The most levels that one of these shapes has.
     deepest: u8,
-    /// Siblings' filters without wildcards.
+    /// How many filters of other shards have no wildcards.
     exact: u32,
-    /// How many filters each sibling has told of.
+    /// How many filters each shard has told.
     counts: Vec<u32>,
-    /// Siblings that had a filter for which there was no room: they get every message, until they have no filter at all.
+    /// Shards that get every message, until they have no filter at all: there was no room for one of their filters.
     everything: SiblingSet,
-    /// Where filters are put together.
+    /// The first shard that was found to have another seed.
+    foreign: Option<u16>,
+    /// Memory for the text of one filter.
     filter_space: Vec<u8>,
 }
 
 impl Interest {
-    /// Interest with room for so many filters of each sibling.
+    /// Interest with room for so many filters of each other shard.
     pub(super) fn new(shard: Shard, filters: usize, hasher: Hasher, account: MemoryAccount) -> Self {
         Self {
             hasher: FilterHasher::new(hasher),
-            told: ToldFilters::new(shard),
+            told: ToldFilters::new(shard, account.clone()),
             filters: FilterTable::new(shard, filters, account),
             shapes: Vec::new(),
             deepest: 0,
             exact: 0,
             counts: alloc::vec![0; shard.siblings() as usize],
             everything: SiblingSet::default(),
+            foreign: None,
             filter_space: Vec::new(),
         }
     }
 
-    /// Adds the siblings that may want a message to a topic, all if it is to be retained. Gives how many shapes were looked at.
-    pub(super) fn add_wanted(
-        &self,
-        wanted: &mut SiblingSet,
-        links: &ShardLinks,
-        topic: TopicName<'_>,
-        retain: bool,
-    ) -> usize {
+    /// Adds the shards that may want a message to a topic. Returns how many shapes were looked at.
+    #[inline(always)]
+    pub(super) fn add_wanted(&self, wanted: &mut SiblingSet, topic: TopicName<'_>) -> usize {
         if !self.everything.is_empty() {
             *wanted = self.everything;
-        }
-        if retain {
-            // Each of them records the retained messages it keeps.
-            let is_durable = !is_reserved_for_server(topic);
-            links.others().for_each(|other| wanted.insert(other, is_durable));
         }
         self.each_hash(topic, |hash| self.filters.visit(hash, |sibling, durable| wanted.insert(sibling, durable)));
         self.shapes.len()
     }
 
     /// Calls `act` with the hash of each filter that may match a topic.
-    #[inline]
+    #[inline(always)]
     fn each_hash(&self, topic: TopicName<'_>, mut act: impl FnMut(u32)) {
         if self.exact > 0 {
             act(self.hasher.hash_exactly(topic.as_str().as_bytes()));
@@ -98,7 +93,7 @@ impl Interest {
         }
     }
 
-    /// Looks at what [`Interest::add_wanted`] needs for these topics, the first [`SIDE_BY_SIDE`] of them; see `router/ahead.rs`.
+    /// Loads the memory that [`Interest::add_wanted`] needs for the first [`SIDE_BY_SIDE`] of these topics; see `router/ahead.rs`.
     pub(super) fn look_ahead(&self, topics: &[&[u8]]) {
         let topics = topics.iter().take(SIDE_BY_SIDE).filter_map(|topic| core::str::from_utf8(topic).ok());
         for topic in topics.filter_map(|topic| TopicName::new(topic).ok()) {
@@ -117,7 +112,17 @@ impl Interest {
         self.filters.most_alike()
     }
 
-    /// A sibling tells of a filter.
+    /// Another shard tells what has happened to its filters. `seed` is the hash of a fixed text there.
+    fn take_all(&mut self, from: u16, seed: u32, changes: &[FilterChange]) {
+        if seed == self.hasher.seed_hash() {
+            changes.iter().for_each(|change| self.take(from, *change));
+        } else {
+            self.foreign.get_or_insert(from);
+            self.everything.insert(from, true);
+        }
+    }
+
+    /// Something has happened to a filter of another shard.
     fn take(&mut self, from: u16, FilterChange { key, change }: FilterChange) {
         match change {
             Change::First { is_durable } => {
@@ -137,12 +142,12 @@ impl Interest {
         }
     }
 
-    /// Counts a filter of a sibling, by its shape too; how many filters the sibling has.
+    /// Counts a filter of another shard, by its shape too. Returns how many filters that shard has.
     fn count(&mut self, from: u16, shape: Option<Shape>, change: fn(u32) -> u32) -> u32 {
         match shape {
             None => self.exact = change(self.exact),
             Some(shape) => {
-                // Siblings tell of few shapes, so this list is short.
+                // Shards tell few shapes, so this list is short.
                 match self.shapes.iter_mut().find(|(known, _)| *known == shape) {
                     Some((_, filters)) => *filters = change(*filters),
                     None => self.shapes.push((shape, change(0))),
@@ -158,12 +163,26 @@ impl Interest {
 }
 
 impl Engine<'_> {
-    /// Whether siblings were told that somebody here has subscribed to a filter, or waits to do so.
+    /// Whether all shards that have told filters have the seed of this shard.
+    #[inline]
+    pub(crate) fn check_seeds(&self) -> Result<(), SeedMismatch> {
+        self.shards.interest.foreign.map_or(Ok(()), |shard| Err(SeedMismatch { shard }))
+    }
+
+    /// Adds all other shards, which get each retained message.
+    #[inline(never)]
+    pub(super) fn add_all(&self, topic: TopicName<'_>, wanted: &mut SiblingSet) {
+        // Each of them records the retained messages it keeps.
+        let is_durable = !is_reserved_for_server(topic);
+        self.shards.links.others().for_each(|other| wanted.insert(other, is_durable));
+    }
+
+    /// Whether other shards were told that a filter has a subscriber here, or that a connection waits to subscribe to it.
     fn is_told(&self, filter: TopicFilter<'_>) -> bool {
         self.shards.promises.is_promised(filter.proper()) || self.router.has_subscriber(filter)
     }
 
-    /// Tells siblings of a filter before a Session subscribes to it with this QoS.
+    /// Tells other shards of a filter before a Session subscribes to it with this QoS.
     pub(super) fn promise_filter(
         &mut self,
         generation: u32,
@@ -171,53 +190,73 @@ impl Engine<'_> {
         filter: TopicFilter<'_>,
         qos: QoS,
     ) {
-        let (is_told, is_durable) = (self.is_told(filter), self.sessions[session].is_durable && qos > QoS::AtMostOnce);
+        let is_told = self.is_told(filter);
         self.shards.promises.add(generation, filter.proper());
-        self.tell_subscriber(filter, is_durable, is_told);
+        self.tell_subscriber(session, filter, self.is_durable_with(session, qos), is_told);
     }
 
-    /// Somebody has subscribed to a filter that nobody had subscribed to here.
-    pub(super) fn tell_first_subscriber(&mut self, filter: TopicFilter<'_>, is_durable: bool) {
-        self.tell_subscriber(filter, is_durable, self.shards.promises.is_promised(filter.proper()));
+    /// A Session has subscribed to a filter that had no subscriber here.
+    pub(super) fn tell_first_subscriber(
+        &mut self,
+        session: Handle<Session>,
+        filter: TopicFilter<'_>,
+        is_durable: bool,
+    ) {
+        self.tell_subscriber(session, filter, is_durable, self.shards.promises.is_promised(filter.proper()));
     }
 
-    /// Tells siblings of one more subscriber to a filter, as far as they have not heard of it.
-    pub(super) fn tell_subscriber(&mut self, filter: TopicFilter<'_>, is_durable: bool, is_told: bool) {
+    /// Tells other shards that a filter has one more subscriber, unless they know all of that.
+    pub(super) fn tell_subscriber(
+        &mut self,
+        session: Handle<Session>,
+        filter: TopicFilter<'_>,
+        is_durable: bool,
+        is_told: bool,
+    ) {
         if !is_told {
-            self.tell_change(filter, Change::First { is_durable });
+            self.tell_change(Some(session), filter, Change::First { is_durable });
         } else if is_durable {
-            self.tell_change(filter, Change::Durable);
+            self.tell_change(Some(session), filter, Change::Durable);
         }
     }
 
-    /// Nobody has subscribed to a filter any more, or waits to do so no longer: siblings hear of it unless that other thing holds.
+    /// Whether messages for a subscription with this QoS are recorded, if its Session is at home here.
+    pub(super) fn is_durable_with(&self, session: Handle<Session>, qos: QoS) -> bool {
+        self.sessions[session].is_durable && qos > QoS::AtMostOnce
+    }
+
+    /// A subscription has ended, or a connection waits no longer to subscribe: tells other shards if the filter has no subscriber any
+    /// more.
     pub(super) fn withdraw_interest(&mut self, filter: TopicFilter<'_>) {
         if !self.is_told(filter) {
-            self.tell_change(filter, Change::Last);
+            self.tell_change(None, filter, Change::Last);
         }
     }
 
-    pub(super) fn tell_change(&mut self, filter: TopicFilter<'_>, change: Change) {
+    /// Tells other shards what has happened to a filter: for its first subscriber, by which Session.
+    fn tell_change(&mut self, session: Option<Handle<Session>>, filter: TopicFilter<'_>, change: Change) {
         if !self.shards.links.has_siblings() {
             return;
         }
+        let subscriber = session.map(|session| self.subscriber_of(session));
         let interest = &mut self.shards.interest;
-        let Some(change) = interest.told.change(interest.hasher.describe(filter), change) else { return };
+        let Some(change) = interest.told.change(interest.hasher.describe(filter), change, subscriber) else { return };
+        let seed = interest.hasher.seed_hash();
         for other in self.shards.links.others() {
             match self.shards.links.last_to(other) {
-                Some(Content::Interest(changes)) if changes.len() < TOLD_AT_ONCE => changes.push(change),
-                _ => self.shards.links.send(other, Content::Interest(alloc::vec![change])),
+                Some(Content::Interest { changes, .. }) if changes.len() < TOLD_AT_ONCE => changes.push(change),
+                _ => self.shards.links.send(other, Content::Interest { seed, changes: alloc::vec![change] }),
             }
         }
     }
 
-    pub(super) fn take_interest(&mut self, from: u16, changes: &[FilterChange]) {
+    pub(super) fn take_interest(&mut self, from: u16, seed: u32, changes: &[FilterChange]) {
         self.work.count(work::SUBSCRIPTION, changes.len());
-        changes.iter().for_each(|change| self.shards.interest.take(from, *change));
+        self.shards.interest.take_all(from, seed, changes);
         self.work.count(work::SUBSCRIPTION, self.shards.interest.filters.take_moved());
     }
 
-    /// What siblings have to hear when a subscription ends: its filter as they know it.
+    /// The filter of a subscription, which other shards have to be told when the subscription ends.
     pub(super) fn filter_for_siblings(&mut self, subscription: Handle<Subscription>) -> Option<Box<str>> {
         if !self.shards.links.has_siblings() {
             return None;

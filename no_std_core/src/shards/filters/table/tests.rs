@@ -5,7 +5,7 @@ use crate::mem::testing::Random;
 
 const EIGHT: Shard = Shard { index: 0, count: 8 };
 
-/// What [`FilterTable::visit`] tells, each sibling once.
+/// What [`FilterTable::visit`] tells, each shard once.
 fn wanting(table: &FilterTable, hash: u32) -> BTreeMap<u16, bool> {
     let mut found = BTreeMap::new();
     table.visit(hash, |sibling, durable| *found.entry(sibling).or_default() |= durable);
