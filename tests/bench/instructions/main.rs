@@ -41,6 +41,10 @@ const CASES: &[(&str, fn())] = &[
     ("fan-out-encode-qos-1", || fan_out(1, Stage::Transmit)),
     ("hand-over-qos-0", || hand_over(0)),
     ("hand-over-qos-1", || hand_over(1)),
+    ("unwanted-0-shapes", || hand_over_in_vain(0, 0)),
+    ("unwanted-16-shapes", || hand_over_in_vain(0, 16)),
+    ("in-vain-qos-0", || hand_over_in_vain(0, 17)),
+    ("in-vain-qos-1", || hand_over_in_vain(1, 17)),
 ];
 
 fn main() {
@@ -166,7 +170,7 @@ fn hand_over(qos: u8) {
         let mut work = || {
             beds[0].hand_in(publisher, &packets);
             beds[0].broker.poll_forwards(&mut forwards);
-            beds[1].broker.handle_forwards(NOW, 0, &mut forwards);
+            assert!(beds[1].broker.handle_forwards(NOW, 0, &mut forwards).is_ok());
             assert!(forwards.is_empty());
         };
         if round >= TIMES / BATCH {
@@ -180,12 +184,46 @@ fn hand_over(qos: u8) {
     assert_eq!(beds[1].broker.counters().publish_sent[usize::from(qos)], 2 * TIMES as u64);
 }
 
+/// A publisher on one shard, and on another one a subscriber whose filters don't match. They have so many shapes. Of those of one Session
+/// the other shard knows 16; of a filter with one more it knows only that it may match anything.
+fn hand_over_in_vain(qos: u8, shapes: u32) {
+    let mut beds = [0, 1].map(|index| Bed::new(Shard { index, count: 2 }));
+    let [publisher, subscriber] = [0, 1].map(|index| beds[index].connect(["publisher", "subscriber"][index]));
+    for shape in 1..=shapes {
+        let filter = (0..5).map(|level| if shape >> level & 1 == 1 { "+" } else { "x" }).collect::<Vec<_>>().join("/");
+        let subscribe = frame(0x82, &[&[0, 1, 0, 9], filter.as_bytes(), &[qos]].concat());
+        assert_eq!(beds[1].broker.handle_bytes(NOW, subscriber, &subscribe).consumed, 0);
+        exchange(&mut beds);
+        beds[1].hand_in(subscriber, &subscribe);
+        beds.iter_mut().for_each(Bed::settle);
+    }
+    const BATCH: usize = 50;
+    let (mut forwards, mut handed_over) = (VecDeque::with_capacity(BATCH), 0);
+    for round in 0..2 * TIMES / BATCH {
+        let id = |n| (round * BATCH + n) as u16 + 1;
+        let packets: Vec<u8> =
+            (0..BATCH).flat_map(|n| publish(Version::V3_1_1, qos, "a/b/c/d/e", id(n))).collect();
+        let mut work = || {
+            beds[0].hand_in(publisher, &packets);
+            beds[0].broker.poll_forwards(&mut forwards);
+            handed_over += forwards.len();
+            assert!(beds[1].broker.handle_forwards(NOW, 0, &mut forwards).is_ok());
+            assert!(forwards.is_empty());
+        };
+        if round >= TIMES / BATCH { measured(&mut work) } else { work() }
+        beds.iter_mut().for_each(Bed::settle);
+        exchange(&mut beds);
+    }
+    assert_eq!(handed_over >= 2 * TIMES, shapes > 16, "{handed_over} were handed over");
+    assert_eq!(beds[1].broker.counters().publish_sent[usize::from(qos)], 0);
+}
+
 /// Hands over forwards until there are no more.
 fn exchange(beds: &mut [Bed; 2]) {
     while let Some((from, forward)) =
         (0..2).find_map(|from| beds[from].broker.poll_forward().map(|(_, forward)| (from, forward)))
     {
-        beds[1 - from].broker.handle_forward(NOW, from as u16, forward);
+        assert!(beds[1 - from].broker.handle_forward(NOW, from as u16, forward).is_ok());
     }
 }
 
