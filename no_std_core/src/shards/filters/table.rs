@@ -109,11 +109,15 @@ impl FilterTable {
 
     /// The most entries that can't be told apart, whosever filters they are.
     pub(in crate::shards) fn most_alike(&self) -> usize {
-        let in_row = |row: &[Packed]| {
-            let runs = row.chunk_by(|one, other| unpack(*one) | self.owner == unpack(*other) | self.owner);
-            runs.map(<[_]>::len).max()
-        };
-        (0..ROWS).filter_map(|row| in_row(self.row(row))).max().unwrap_or(0)
+        let mut most = 0;
+        for row in 0..ROWS {
+            let (mut last, mut alike) = (None, 0_usize);
+            for entry in self.row(row).iter().map(|entry| unpack(*entry) | self.owner) {
+                alike = if last.replace(entry) == Some(entry) { alike.saturating_add(1) } else { 1 };
+                most = most.max(alike);
+            }
+        }
+        most
     }
 
     /// Adds a filter of another shard. Returns false, and changes nothing, if there is no room.
@@ -127,6 +131,9 @@ impl FilterTable {
         let Some(len) = self.lens.get_mut(row) else { return false };
         let end = start.saturating_add(*len as usize);
         let Some(behind) = self.entries.get_mut(start.saturating_add(at)..=end) else { return false };
+        if behind.is_empty() {
+            return false;
+        }
         *len = len.saturating_add(1);
         behind.rotate_right(1);
         if let Some(place) = behind.first_mut() {
@@ -149,6 +156,9 @@ impl FilterTable {
         let Some(len) = self.lens.get_mut(row) else { return false };
         let end = start.saturating_add(*len as usize);
         let Some(behind) = self.entries.get_mut(start.saturating_add(at)..end) else { return false };
+        if behind.is_empty() {
+            return false;
+        }
         behind.rotate_left(1);
         *len = len.saturating_sub(1);
         self.len = self.len.saturating_sub(1);
@@ -274,8 +284,12 @@ impl FilterTable {
         let Some(row) = self.moved.checked_sub(1) else { return };
         let len = self.lens.get(row).copied().unwrap_or(0) as usize;
         let (from, to) = (row.saturating_mul(self.room_before), row.saturating_mul(self.room));
-        if let Some(both) = self.entries.get_mut(from..to.saturating_add(len)) {
-            both.copy_within(..len, to.saturating_sub(from));
+        let distance = to.saturating_sub(from);
+        if let Some(both) = self.entries.get_mut(from..to.saturating_add(len))
+            && len <= both.len()
+            && distance <= both.len().wrapping_sub(len)
+        {
+            both.copy_within(..len, distance);
         }
         self.bytes_moved = self.bytes_moved.saturating_add(len.saturating_mul(size_of::<Packed>()));
         self.moved = row;
