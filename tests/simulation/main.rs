@@ -18,6 +18,7 @@ mod flash_log;
 mod fuzz_corpus;
 mod grants;
 mod greeting;
+mod groups_across_shards;
 mod groups_left;
 mod hostile;
 mod interest;

@@ -6,7 +6,7 @@
 use core::fmt::Debug;
 use core::ops::Deref;
 
-use crate::config::{Config, Shard};
+use crate::config::{Config, Limits, Shard};
 use crate::mem::{Bytes, Hasher};
 
 /// The value of unused memory.
@@ -71,8 +71,39 @@ pub(crate) struct Elsewhere {
     pub(crate) is_durable: bool,
     /// How many messages the Session was sent and has not acknowledged.
     pub(crate) outstanding: u32,
+    /// The bytes of these messages. Each message that was acknowledged counts as one of average length.
+    pub(crate) outstanding_bytes: u32,
     /// Whether the queue of the Session is full, on its home shard.
     pub(crate) is_full: bool,
+}
+
+impl Elsewhere {
+    /// Whether the Session may be sent one more message of so many bytes. Its queue there is bounded by the same limits.
+    pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
+        !self.is_full
+            && self.outstanding < limits.queued_messages
+            && self.outstanding_bytes.saturating_add(cost) <= limits.queued_bytes
+    }
+
+    /// Whether more than half of what the Session may have is outstanding.
+    pub(crate) fn is_half_full(&self, limits: &Limits) -> bool {
+        self.outstanding > limits.queued_messages / 2 || self.outstanding_bytes > limits.queued_bytes / 2
+    }
+
+    /// The Session is sent a message of so many bytes.
+    pub(crate) fn send(&mut self, cost: u32) {
+        self.outstanding = self.outstanding.saturating_add(1);
+        self.outstanding_bytes = self.outstanding_bytes.saturating_add(cost);
+    }
+
+    /// So many messages are not outstanding any more.
+    pub(crate) fn settle(&mut self, count: u32) {
+        let left = self.outstanding.saturating_sub(count);
+        let average = self.outstanding_bytes.checked_div(self.outstanding).unwrap_or(0);
+        self.outstanding_bytes =
+            if left == 0 { 0 } else { self.outstanding_bytes.saturating_sub(average.saturating_mul(count)) };
+        self.outstanding = left;
+    }
 }
 
 /// State that may know that the home of a Session is another shard.

@@ -125,7 +125,7 @@ impl Engine<'_> {
     pub(super) fn take_presence(&mut self, now: Instant, from: u16, member: Member, is_connected: bool) {
         let Some(session) = self.remote(from, member) else { return };
         if let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() {
-            *state = Elsewhere { is_connected, outstanding: 0, is_full: false, ..*state };
+            *state = Elsewhere { is_connected, outstanding: 0, outstanding_bytes: 0, is_full: false, ..*state };
         }
         self.member_came(now, session);
     }
@@ -151,7 +151,7 @@ impl Engine<'_> {
         let Some(remote) = self.sessions[session].shards.remote_mut() else { return };
         let is_confirmed = terms.qos > QoS::AtMostOnce;
         if is_confirmed {
-            remote.state.outstanding = one_more(remote.state.outstanding);
+            remote.state.send(shared.body_len() as u32);
         }
         let Remote { shard, member, state } = *remote;
         let is_durable = is_confirmed && state.is_durable && self.messages.journal.is_on();
@@ -183,7 +183,7 @@ impl Engine<'_> {
         let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() else { return };
         state.is_full = is_full;
         if is_full {
-            state.outstanding = state.outstanding.saturating_sub(1);
+            state.settle(1);
         } else {
             self.member_came(now, session);
         }
@@ -191,12 +191,12 @@ impl Engine<'_> {
 
     /// A member has acknowledged messages. When it has acknowledged half of what it may have, its groups send it more.
     pub(super) fn take_settled(&mut self, now: Instant, (shard, member): (u16, Member), count: u32) {
-        let half = self.config.limits.queued_messages / 2;
         let Some(session) = self.remote(shard, member) else { return };
+        let limits = self.in_force.limits(&self.config.limits);
         let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() else { return };
-        let before = state.outstanding;
-        state.outstanding = before.saturating_sub(count);
-        if state.outstanding == 0 || (state.outstanding <= half && before > half) {
+        let was_half_full = state.is_half_full(limits);
+        state.settle(count);
+        if state.outstanding == 0 || (was_half_full && !state.is_half_full(limits)) {
             self.member_came(now, session);
         }
     }

@@ -57,7 +57,13 @@ impl Engine<'_> {
             Content::RoundDone(round) => self.end_round(from, round),
             Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
-                let state = Elsewhere { is_connected: online, is_durable: durable, outstanding: 0, is_full: false };
+                let state = Elsewhere {
+                    is_connected: online,
+                    is_durable: durable,
+                    outstanding: 0,
+                    outstanding_bytes: 0,
+                    is_full: false,
+                };
                 self.take_member(now, &filter, Remote { shard: from, member, state }, options, identifier);
             }
             Content::Leave { filter, member } => self.take_leave(from, member, &filter),

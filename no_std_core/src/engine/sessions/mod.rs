@@ -159,7 +159,7 @@ impl Session {
     #[inline]
     pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
         if let Some(elsewhere) = self.shards.elsewhere() {
-            return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
+            return elsewhere.has_room(limits, cost);
         }
         if self.bounded.is_so() {
             return self.has_granted_room(limits, cost);
