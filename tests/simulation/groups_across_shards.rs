@@ -1,7 +1,7 @@
 //! A group of a shared subscription with a member whose home is another shard.
 
 use goldcrest_core::codec::{QoS, ReasonCode, Version};
-use goldcrest_core::{Config, Limits, Shard};
+use goldcrest_core::{Config, DropReason, Limits, Shard};
 use goldcrest_tests::honest::{Honest, Opening};
 use goldcrest_tests::world::World;
 
@@ -41,4 +41,30 @@ fn a_member_on_another_shard_is_sent_no_more_bytes_than_its_queue_may_have() {
         assert_eq!(member.take_messages(world).len(), 1, "the member has room again");
     }
     assert_eq!(world.shard(0).counters().messages, 0);
+}
+
+/// A bug of the past: if neither the group nor a member had room, a message was sent to a member on another shard all the same. It came back, and
+/// the group kept it beyond its bound, and so all messages that followed.
+#[test]
+fn a_group_keeps_no_more_than_its_bound_if_its_member_on_another_shard_has_no_room() {
+    let change = |limits: &mut Limits| (limits.queued_messages, limits.group_messages) = (2, 5);
+    let world = &mut World::new(2, Config { limits: Limits::GATEWAY.with(change), ..Config::gateway(1) });
+    let group = name_on(0, "$share/group", "/x");
+    let member_id = name_on(1, "member ", "");
+    let opening = Opening { window: Some(1), ..Opening::new(&member_id) };
+    let mut member = Honest::accepted(world, Version::V5, &opening);
+    assert_eq!(member.subscribe(world, &group, QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+    let publisher = Honest::accepted(world, Version::V5, &Opening::new(&name_on(0, "publisher ", "")));
+    world.stall(member.at, true);
+    for number in 1..=20 {
+        publisher.publish(world, "x", b"more", QoS::AtLeastOnce, false, number);
+    }
+    let counters = world.shard(0).counters();
+    assert_eq!(
+        (counters.messages, counters.dropped.by(DropReason::QueueFull)),
+        (5, 13),
+        "two are sent to the member, five are kept"
+    );
+    world.stall(member.at, false);
+    assert_eq!(member.take_messages(world).len(), 7);
 }

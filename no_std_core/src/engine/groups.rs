@@ -28,6 +28,16 @@ pub struct GroupQueue {
     is_unsorted: bool,
 }
 
+/// Which connected members of a group may get a message.
+#[derive(Clone, Copy)]
+enum Taker {
+    /// Those with room for a message of so many bytes.
+    WithRoom(u32),
+    /// All, for a message of this QoS: the policy decides what the full queue of a member drops. But a member on another shard sends back what
+    /// it has no room for, except for messages of QoS 0.
+    Connected(QoS),
+}
+
 impl GroupQueue {
     /// The value of unused memory.
     pub const EMPTY: Self = Self { queue: Outbound::EMPTY, is_unsorted: false };
@@ -69,13 +79,13 @@ impl Engine<'_> {
         };
         // Messages that wait longer go first. Messages of QoS 0 don't wait.
         let goes_on = qos == QoS::AtMostOnce || self.drain_to_members(group);
-        if goes_on && let Some(member) = self.pick_member(group, keys, Some(cost)) {
+        if goes_on && let Some(member) = self.pick_member(group, keys, Taker::WithRoom(cost)) {
             return self.give(group, member, message, topic);
         }
         if qos > QoS::AtMostOnce && (was_kept || self.make_group_room(group, topic, cost)) {
             return self.keep_for_group(group, message);
         }
-        if let Some(member) = self.pick_member(group, keys, None) {
+        if let Some(member) = self.pick_member(group, keys, Taker::Connected(qos)) {
             return self.give(group, member, message, topic);
         }
         if qos == QoS::AtMostOnce {
@@ -97,8 +107,8 @@ impl Engine<'_> {
         }
     }
 
-    /// A connected member that has room for `room` bytes; with `None`, any connected member.
-    fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
+    /// A member that may get a message.
+    fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, taker: Taker) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
         let limits = self.in_force.limits(&self.config.limits);
         let sessions = &self.sessions;
@@ -106,8 +116,11 @@ impl Engine<'_> {
         let member = self.router.pick(group, strategy, keys, |subscriber| {
             let session = &sessions[Handle::from_index(subscriber.0 as usize)];
             looked_at = one_more(looked_at);
-            let can_take = session.is_here() && room.is_none_or(|cost| session.has_room(limits, cost));
-            can_take.then(|| session.load())
+            let can_take = match taker {
+                Taker::WithRoom(cost) => session.has_room(limits, cost),
+                Taker::Connected(qos) => qos == QoS::AtMostOnce || session.is_local(),
+            };
+            (session.is_here() && can_take).then(|| session.load())
         });
         self.work.count(work::DELIVERY, looked_at as usize);
         member
@@ -125,7 +138,7 @@ impl Engine<'_> {
                     broker.keys_of(group, topic, hash)
                 })
             });
-            let Some(member) = self.pick_member(group, keys.unwrap_or_default(), Some(cost)) else {
+            let Some(member) = self.pick_member(group, keys.unwrap_or_default(), Taker::WithRoom(cost)) else {
                 return false;
             };
             self.give_oldest(Instant::from_millis(0), group, member);
@@ -321,9 +334,11 @@ impl Engine<'_> {
             || self.long_group_bound().is_some_and(|bound| bound.has_room(queue, cost))
     }
 
-    /// The bound of a group's queue in the store, if it may grow so long now.
+    /// The bound of a group's queue in the store, if it may grow so long now. The bodies of its messages stay in memory, because a member on
+    /// another shard may get them. So the queue has its share of the memory and no more.
     fn long_group_bound(&self) -> Option<Bound> {
-        self.durable_group_bound().filter(|_| self.long_queues_may_grow())
+        let bound = self.durable_group_bound().filter(|_| self.long_queues_may_grow())?;
+        Some(if OWNED { bound.and(self.fair_bound()) } else { bound })
     }
 
     /// The queue of a group, if it has one.
