@@ -5,7 +5,7 @@
 use super::{PLACE, Rounded, bytes_of_tables};
 use crate::config::{Config, MemoryBound, MemoryMax};
 use crate::gateway::other_bytes;
-use crate::net::CONNECTION_BYTES;
+use crate::net::{CONNECTION_BYTES, Layered};
 use goldcrest_core::{Entries, MemoryCeiling, MemoryUse};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -95,7 +95,9 @@ impl Setting<'_> {
             Thing::Clients => {
                 add(MemoryUse::Sessions, session, TEXT + PIECE);
                 let connection = Entries { connections: 1, timers: 1, owed: OWED, blobs: 1, ..Entries::default() };
-                add(MemoryUse::Connections, connection, CONNECTION_BYTES);
+                // Where only some listeners have layers, all clients may come through these.
+                let layers = if self.config.has_layers() { Layered::BYTES } else { 0 };
+                add(MemoryUse::Connections, connection, CONNECTION_BYTES + layers);
             }
             Thing::Sessions => add(MemoryUse::Sessions, session, TEXT + PIECE),
             Thing::Subscriptions => {
@@ -268,6 +270,15 @@ mod tests {
         let alone = |text: &str| setting.needed(&super::demands(text).unwrap());
         assert!(alone("1-clients").contains("--memory-max 16MiB"), "{}", alone("1-clients"));
         assert!(alone("4000000000-retained-of-200000000").contains("more than any"));
+    }
+
+    #[test]
+    fn clients_with_tls_are_dearer() {
+        let each = |config: &Config| -> usize { Setting { config, shards: 2 }.each(Thing::Clients).iter().sum() };
+        let tls = crate::TlsConfig::new("server.pem", "server.key");
+        let listeners = vec![crate::Listener::new("127.0.0.1:0".parse().unwrap()).with_tls(tls)];
+        let dearer = each(&Config { listeners, ..Config::default() }) - each(&Config::default());
+        assert!((3_300..6_144).contains(&dearer), "{dearer}");
     }
 
     #[test]
