@@ -125,7 +125,9 @@ impl<T: Default> OwnedSlots<T> {
 
     /// Takes the entries from `len` on away, and gives their memory back, but for an eighth of what is left.
     pub(in crate::mem) fn truncate(&mut self, len: usize) {
-        self.vec.truncate(len);
+        while self.vec.len() > len {
+            self.vec.pop();
+        }
         self.vec.shrink_to(len.saturating_add(len / GROWTH));
         self.claimed.set(self.bytes_of(self.vec.capacity()));
     }
