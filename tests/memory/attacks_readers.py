@@ -60,7 +60,12 @@ def away_sessions(arena):
     arena.crowd(publisher, 4)
 
 
-@attack("shared-group", "50 groups of shared subscriptions whose members do not read, or are away", stores=(DISK, MEMORY))
+@attack(
+    "shared-group",
+    "50 groups of shared subscriptions whose members do not read, or are away",
+    short=True,
+    stores=(DISK, MEMORY),
+)
 def shared_group(arena):
     groups = arena.scaled(50)
 

@@ -60,7 +60,7 @@ def main():
     started, failed = time.monotonic(), 0
     for attack, limit, shards, store in runs:
         failed += bool(run(attack, limit, shards, store, parent, options.short, has_ceiling))
-    print(f"memory: {len(runs) - failed} held, {failed} failed in {time.monotonic() - started:.0f} s")
+    print(f"memory: {len(runs) - failed} passed, {failed} failed in {time.monotonic() - started:.0f} s")
     sys.exit(failed > 0)
 
 
@@ -74,7 +74,7 @@ def arguments(known):
     parser.add_argument("--shards", action="append", type=int, help="default: 1 and 2")
     stores = [attacks.DISK, attacks.MEMORY]
     parser.add_argument("--store", action="append", choices=stores, help="default: disk, and memory where it matters")
-    parser.add_argument("--short", action="store_true", help="a minute in all: some attacks, smaller, in 64 MiB")
+    parser.add_argument("--short", action="store_true", help="some attacks, smaller, in 64 MiB; how long the pair waited is not judged")
     parser.add_argument("--no-cgroup", action="store_true", help="bound the address space, as where no cgroup can be made")
     parser.add_argument("--list", action="store_true", help="name the attacks")
     parser.add_argument("--binary", metavar="PATH", help="instead of the one that is built, as GOLDCREST=PATH")
@@ -190,7 +190,7 @@ def verdict(arena, survived, ceiling):
         return bad + ["no honest message came"]
     if pair["lost"]:
         bad.append(f"{pair['lost']} of {pair['sent']} honest messages lost")
-    if pair["p99"] > P99_MS:
+    if pair["p99"] > P99_MS and not arena.short:
         bad.append(f"honest p99 {pair['p99']:.0f} ms")
     return bad
 
