@@ -19,6 +19,7 @@ mod operations;
 mod principals;
 mod process;
 mod queues;
+mod retained;
 mod support;
 mod tls;
 mod websocket;

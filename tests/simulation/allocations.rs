@@ -223,6 +223,53 @@ fn filters_take_at_most_three_tenths_more_memory_on_eight_shards_than_on_one() {
     }
 }
 
+const RETAINED: usize = 100_000;
+
+/// Bytes that retained messages with payloads of `len` bytes take on all brokers together.
+fn bytes_of_retained(shards: u16, len: usize) -> usize {
+    let make = |index| {
+        let shard = Shard { index, count: shards };
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+        Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll)
+    };
+    let mut brokers: Vec<_> = (0..shards).map(make).collect();
+    let publishers: Vec<Id> = (0..shards)
+        .map(|home| {
+            let mut names = (0..).map(|other| format!("publishes {other}"));
+            let name = names.find(|name| Shard::home_of(name.as_bytes(), shards) == home).unwrap();
+            let id = (usize::from(home), brokers[usize::from(home)].handle_connected(NOW).unwrap());
+            hand_in(&mut brokers, id, &client(&name).wire(Version::V3_1_1));
+            id
+        })
+        .collect();
+    let (sent, record, out) = (Vec::with_capacity(10_000), vec![0; 70_000], vec![0; 1 << 20]);
+    let mut bed = Bed { version: Version::V3_1_1, brokers, publisher: publishers[0], out, sent, record, delivered: 0 };
+    bed.pass_on();
+    bed.transmit();
+    let payload = vec![b'x'; len];
+    let before = BYTES.get();
+    for number in 0..RETAINED {
+        let topic = format!("plant/{number}");
+        let packet = publish(&topic, &payload).retain().wire(Version::V3_1_1);
+        hand_in(&mut bed.brokers, publishers[number % publishers.len()], &packet);
+        bed.pass_on();
+    }
+    let taken = BYTES.get() - before;
+    let retained: u32 = bed.brokers.iter().map(|broker| broker.counters().retained).sum();
+    assert_eq!(retained as usize, RETAINED);
+    taken
+}
+
+#[test]
+fn retained_messages_take_at_most_three_tenths_more_memory_on_eight_shards_than_on_one() {
+    for len in [1_024, 64] {
+        let (one, eight) = (bytes_of_retained(1, len), bytes_of_retained(8, len));
+        let percent = eight * 100 / one;
+        println!("{len} bytes: {one} bytes on one shard, {eight} on eight: {percent} %");
+        assert!(percent <= 130, "{len} bytes: {one} bytes on one shard, {eight} on eight");
+    }
+}
+
 /// The brokers of one gateway, a publisher and its subscribers.
 struct Bed {
     version: Version,

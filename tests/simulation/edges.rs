@@ -695,18 +695,18 @@ fn expired_retained_messages_are_removed_by_a_timer() {
     retain(&mut world, "stays", &[]);
     let kept = |world: &World| {
         let all = (0..world.shards()).map(|shard| world.shard(shard).counters());
-        all.map(|counters| (counters.retained, counters.messages)).collect::<Vec<_>>()
+        all.fold((0, 0), |sum, counters| (sum.0 + counters.retained, sum.1 + counters.messages))
     };
     world.drive();
-    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    assert_eq!(kept(&world), (MANY + 1, MANY + 1));
     world.advance(1_999);
-    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    assert_eq!(kept(&world), (MANY + 1, MANY + 1));
     world.advance(1_500);
-    assert_eq!(kept(&world), [(MANY / 2 + 1, MANY / 2 + 1); 2]);
+    assert_eq!(kept(&world), (MANY / 2 + 1, MANY / 2 + 1));
     world.check_stores();
     world.crash();
     world.advance(60_000);
-    assert_eq!(kept(&world), [(1, 1); 2]);
+    assert_eq!(kept(&world), (1, 1));
     world.check_stores();
     // Without expiring messages there is no timer.
     assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);

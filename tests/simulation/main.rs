@@ -35,7 +35,7 @@ mod power;
 mod power_groups;
 mod properties;
 mod refused_connects;
-mod retained_on_all_shards;
+mod retained_by_owner;
 mod server_topics;
 mod smoke;
 mod wills_after_power_cut;

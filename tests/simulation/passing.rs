@@ -29,6 +29,9 @@ impl Scene {
         let subscriber_id = id_on(shards - 1, shards, "subscriber");
         let mut subscriber = Honest::accepted(&mut world, Version::V5, &kept(&subscriber_id));
         subscriber.subscribe(&mut world, "a/+", QoS::ExactlyOnce);
+        // That the subscriber has got all retained messages is recorded with the next batch.
+        subscriber.subscribe(&mut world, "b/+", QoS::AtMostOnce);
+        subscriber.unsubscribe(&mut world, "b/+");
         world.set_patient(true);
         Self { world, publisher, subscriber, subscriber_id, shards }
     }

@@ -9,7 +9,7 @@
 //! read it. It notes at once whether the store is full or has failed. With each group of batches it notes since when it waits for the
 //! disk. The rest it notes twice a second.
 //!
-//! Retained messages below `$SYS/` describe this run of the gateway. All shards have them, and none is recorded in the store.
+//! Retained messages below `$SYS/` describe this run of the gateway. None is recorded in the store.
 //!
 //! ```text
 //! snapshot     the counters of all shards added up, and the counters of the store

@@ -28,7 +28,7 @@ impl fmt::Display for ReloadError {
 impl std::error::Error for ReloadError {}
 
 impl Gateway {
-    /// The counters of all shards added up. A retained message counts once, though each shard has it.
+    /// The counters of all shards added up.
     ///
     /// # Errors
     /// A shard does not answer within a second. Then there are no sums, because the sums would decrease without the counts of that shard.

@@ -73,7 +73,7 @@ impl<'m> Broker<'m> {
         true
     }
 
-    /// Removes the retained message of a topic, on all shards. Clients that subscribed to the topic get an empty message, as if a client
+    /// Removes the retained message of a topic, whichever shard keeps it. Clients that subscribed to the topic get an empty message, as if a client
     /// had removed the retained one `[MQTT-3.3.1-6]`.
     ///
     /// # Errors

@@ -133,7 +133,8 @@ impl Broker<'_> {
     }
 
     /// Shows retained messages, from the position `from` on, until `visit` breaks off or 1,024 slots were looked at. Returns the next
-    /// position; `None` after the last message. The embedder's own retained messages below `$SYS/` are among them.
+    /// position; `None` after the last message. The embedder's own retained messages below `$SYS/` are among them. Each retained message of a
+    /// gateway with several shards is kept, and shown, by one of them: [`Shard::owner_of_topic`](crate::Shard::owner_of_topic) tells which.
     pub fn visit_retained(
         &mut self,
         now: Instant,

@@ -94,7 +94,7 @@ pub struct Limits {
     pub filter_cost: u32,
     /// Properties in one packet. Beyond it: 0x97.
     pub properties: u16,
-    /// Retained messages in all. Beyond it: 0x97.
+    /// Retained messages in all, on all shards together. Beyond it: 0x97. Shards that take messages at the same moment may go beyond it by one message each.
     pub retained_messages: u32,
     /// Replies (acknowledgements, PINGRESP …) owed to one client that does not read. At this limit the broker reads nothing more from the
     /// client. Eight Reason Codes of a SUBACK or UNSUBACK count as one reply. So the limit also bounds the Topic Filters in one packet that

@@ -113,6 +113,12 @@ impl Shard {
         ((spread >> 32).wrapping_mul(u64::from(count)) >> 32) as u16
     }
 
+    /// The index of the shard that keeps the retained message of a topic. Like [`Shard::home_of`] it never changes, because a store keeps each
+    /// retained message with its shard.
+    pub fn owner_of_topic(topic: &[u8], count: u16) -> u16 {
+        Self::home_of(topic, count)
+    }
+
     /// How many numbers of [`Subscriber`](crate::engine::router::Subscriber)s stand for other shards: none if this is the only shard.
     pub(crate) fn siblings(self) -> u32 {
         if self.has_siblings() { u32::from(self.count) } else { 0 }

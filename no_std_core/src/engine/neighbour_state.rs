@@ -41,6 +41,8 @@ pub(crate) trait Neighbour {
     type OfConnection: Debug + Empty;
     /// The state of one message.
     type OfMessage: Copy + Debug + Empty + Stamp;
+    /// The state of one replay of retained messages.
+    type OfReplay: Debug + Empty;
     /// The route of one message while it is routed.
     type OfRoute: Default + WantedElsewhere;
     /// Which question other shards were asked about a routed message.
@@ -117,7 +119,7 @@ pub(crate) trait MayLiveElsewhere {
 
 impl MayLiveElsewhere for Nothing {}
 
-/// Orders the retained messages of one topic among the shards: the message with the greater stamp stays.
+/// Orders the retained messages that were published on one shard, whichever shards keep them.
 pub(crate) trait Stamp: Sized {
     fn of(number: u64) -> Self;
 

@@ -12,7 +12,7 @@ use crate::engine::messages::{Delivery, Message, Owner, Via};
 use crate::engine::neighbours::happenings::{Happening, LostMessage, Observer};
 use crate::engine::router::{Retained, RetainedCursor, Subscription};
 use crate::engine::routing::{Routing, Terms, is_reserved_for_server};
-use crate::engine::sessions::{Replay, Session, Started};
+use crate::engine::sessions::{Replay, Replayed, Session, Started};
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
@@ -22,20 +22,10 @@ use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
 /// How many levels of the tree are visited in one step.
-const AT_ONCE: u32 = 32;
+pub(crate) const AT_ONCE: u32 = 32;
 
 /// Up to so many replays of a Session are walked through when one of them ends.
 const FEW: usize = 8;
-
-/// The result of looking at the next retained message.
-enum Replayed {
-    /// The message is to be transmitted.
-    Start(Handle<Delivery>),
-    /// The message is not to be sent, or not before a batch is safe: look for the next one.
-    GoOn,
-    /// There is no room for the message now.
-    Wait,
-}
 
 impl Engine<'_> {
     /// Checks whether a message may be retained. Changes nothing.
@@ -45,22 +35,26 @@ impl Engine<'_> {
         if routing.clears(&self.messages) || is_of_server {
             return Ok(());
         }
-        // The shard of the publisher has checked the limit. On this shard the removal that makes room may not have arrived yet.
-        if routing.is_from_sibling() {
-            return Ok(());
-        }
         if topic.levels().count() > usize::from(self.config.limits.topic_levels) {
             return Err(ReasonCode::QuotaExceeded);
         }
+        // The shard that keeps the message decides whether it has room.
+        if !self.keeps_retained(topic) {
+            return Ok(());
+        }
+        if self.has_room_to_retain(topic, || routing.cost(&self.messages)) {
+            Ok(())
+        } else {
+            Err(ReasonCode::QuotaExceeded)
+        }
+    }
+
+    /// Whether there is room for one more retained message, with a body of `cost` bytes, or for another one of its topic.
+    pub(crate) fn has_room_to_retain(&self, topic: TopicName<'_>, cost: impl FnOnce() -> u32) -> bool {
         let most = self.config.limits.retained_messages as usize;
+        let most = most.saturating_sub(self.retained_elsewhere());
         let full = self.router.retained_count() >= most && self.retained_by_clients() >= most;
-        if full && self.router.retained_at(topic).is_none() {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        if !self.has_share_for_retained(topic, || routing.cost(&self.messages)) {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        Ok(())
+        !(full && self.router.retained_at(topic).is_none()) && self.has_share_for_retained(topic, cost)
     }
 
     /// How many messages are retained, without the server's own below `$SYS/`, which do not count against a limit.
@@ -73,9 +67,6 @@ impl Engine<'_> {
     /// Makes `message` the retained message of its topic. A message without payload only removes the present one
     /// `[MQTT-3.3.1-6]`. `false` if there is no memory.
     pub(crate) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
-        if self.is_outdated(topic, message) {
-            return true;
-        }
         if self.messages.get(message).payload_len() == 0 {
             self.unretain(topic);
             return true;
@@ -91,6 +82,7 @@ impl Engine<'_> {
                 if let Some(Retained(old)) = old {
                     self.release_retained(old.cast());
                 }
+                self.retained_count_changed();
                 self.happened(Happening::Retained { topic: topic.as_str() });
                 true
             }
@@ -105,6 +97,7 @@ impl Engine<'_> {
         if let Some(Retained(old)) = self.router.unretain(topic) {
             self.happened(Happening::Cleared { topic: topic.as_str() });
             self.release_retained(old.cast());
+            self.retained_count_changed();
         }
     }
 
@@ -139,7 +132,7 @@ impl Engine<'_> {
         let mut walk = self.router.retained(filter);
         let levels = (0..AT_ONCE).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
         self.work.count(work::LEVEL, levels);
-        if walk.is_over() {
+        if walk.is_over() && !self.may_be_retained_elsewhere(filter) {
             return true;
         }
         if let Some(replay) = self.find_replay(session, subscription) {
@@ -147,9 +140,10 @@ impl Engine<'_> {
             // end.
             self.replays[replay].begun = self.routed;
             self.replays[replay].again = true;
+            self.replay_is_renewed(replay);
             return true;
         }
-        if !self.insert_replay(session, subscription, filter, RetainedCursor::START) {
+        if !self.insert_replay(session, subscription, filter) {
             return false;
         }
         if let Some(connection) = self.sessions[session].connection {
@@ -178,19 +172,9 @@ impl Engine<'_> {
         session: Handle<Session>,
         subscription: Handle<Subscription>,
         filter: TopicFilter<'_>,
-        cursor: RetainedCursor,
     ) -> bool {
-        let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
-            return false;
-        };
-        let too_long = !self.messages.bytes.comes_whole(text);
-        let replay =
-            Replay { subscription: Some(subscription), begun: self.routed, filter: text, cursor, ..Replay::default() };
-        let inserted = if too_long { None } else { self.replays.insert(replay) };
-        let Some(replay) = inserted else {
-            self.messages.bytes.release(text);
-            return false;
-        };
+        let Some(replay) = self.make_replay(Some(subscription), filter.proper()) else { return false };
+        self.replay_was_made(session, replay, filter);
         self.sessions[session].replays.push_back(&mut self.replays, replay);
         self.replaying.insert(subscription, replay);
         // Once half of the replays have ended they are removed from the list.
@@ -201,9 +185,26 @@ impl Engine<'_> {
         true
     }
 
+    /// Makes a replay that is in no list: for a subscription here, or for another shard.
+    pub(crate) fn make_replay(
+        &mut self,
+        subscription: Option<Handle<Subscription>>,
+        filter: &str,
+    ) -> Option<Handle<Replay>> {
+        let text = self.messages.bytes.store(&[filter.as_bytes()])?;
+        let too_long = !self.messages.bytes.comes_whole(text);
+        let replay = Replay { subscription, begun: self.routed, filter: text, ..Replay::default() };
+        let inserted = if too_long { None } else { self.replays.insert(replay) };
+        if inserted.is_none() {
+            self.messages.bytes.release(text);
+        }
+        inserted
+    }
+
     /// Ends the replay of one subscription.
     pub(crate) fn end_replay_of(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
         let Some(replay) = self.find_replay(session, subscription) else { return };
+        self.replay_has_ended(replay);
         let filter = core::mem::take(&mut self.replays[replay].filter);
         self.messages.bytes.release(filter);
         self.replays[replay].subscription = None;
@@ -231,7 +232,8 @@ impl Engine<'_> {
         }
     }
 
-    fn end_replay(&mut self, replay: Handle<Replay>) {
+    pub(crate) fn end_replay(&mut self, replay: Handle<Replay>) {
+        self.replay_has_ended(replay);
         let ended = self.replays.remove(replay);
         self.messages.bytes.release(ended.filter);
         if let Some(subscription) = ended.subscription {
@@ -269,7 +271,14 @@ impl Engine<'_> {
                 self.look_on(replay, AT_ONCE);
             }
             if subscription.is_none() || self.replays[replay].cursor.is_over() {
-                self.end_or_repeat(session);
+                let next = subscription
+                    .map(|subscription| self.replay_from_siblings(now, session, replay, subscription, window));
+                match next {
+                    Some(Replayed::Start(delivery)) => return Some(delivery),
+                    Some(Replayed::GoOn) => {}
+                    Some(Replayed::Wait) => return None,
+                    Some(Replayed::Over) | None => self.end_or_repeat(session),
+                }
                 continue;
             }
             let cursor = Some(self.replays[replay].cursor).filter(|_| self.replays[replay].has_next);
@@ -280,7 +289,7 @@ impl Engine<'_> {
             };
             match self.replay_one(now, session, replay, subscription, message.cast(), window) {
                 Replayed::Start(delivery) => return Some(delivery),
-                Replayed::GoOn => {}
+                Replayed::GoOn | Replayed::Over => {}
                 Replayed::Wait => return None,
             }
         }
@@ -292,6 +301,7 @@ impl Engine<'_> {
         let entry: &mut Replay = &mut self.replays[replay];
         if entry.subscription.is_some() && core::mem::take(&mut entry.again) {
             entry.cursor = RetainedCursor::START;
+            self.replay_is_repeated(replay);
             self.sessions[session].replays.push_back(&mut self.replays, replay);
         } else {
             self.end_replay(replay);
@@ -310,13 +320,6 @@ impl Engine<'_> {
     ) -> Replayed {
         self.work.count(work::DELIVERY, 1);
         let stored = *self.messages.get(message);
-        let entry = self.router.subscription(subscription);
-        let terms = Terms {
-            qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),
-            retain: true,
-            identifier: entry.identifier(),
-            via: Via::Own,
-        };
         let has_expired = stored.has_expired(now);
         if has_expired || stored.order > self.replays[replay].begun {
             self.advance(replay);
@@ -325,20 +328,52 @@ impl Engine<'_> {
             }
             return Replayed::GoOn;
         }
-        if terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
+        let terms = self.terms_of_replay(subscription, stored.qos);
+        if self.must_wait_with_replay(session, terms, window) {
             return Replayed::Wait;
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
-            if self.sessions[session].outbound.in_flight() > 0 {
-                // The acknowledgement of a message in flight makes room, and then this function is called again.
+            if self.waits_for_memory(session, LostMessage::Stored(message)) {
                 return Replayed::Wait;
             }
-            // With no message in flight no acknowledgement would come.
-            self.drop_message(Some(session), LostMessage::Stored(message), DropReason::OutOfMemory);
             self.advance(replay);
             return Replayed::GoOn;
         };
         self.advance(replay);
+        self.start_replayed(session, delivery, terms, window)
+    }
+
+    /// How a retained message of this QoS is sent for a subscription.
+    pub(crate) fn terms_of_replay(&self, subscription: Handle<Subscription>, qos: QoS) -> Terms {
+        let entry = self.router.subscription(subscription);
+        let qos = qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default());
+        Terms { qos, retain: true, identifier: entry.identifier(), via: Via::Own }
+    }
+
+    /// Whether the client has to acknowledge other messages first.
+    pub(crate) fn must_wait_with_replay(&self, session: Handle<Session>, terms: Terms, window: u16) -> bool {
+        terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window)
+    }
+
+    /// There is no memory to send a retained message. Returns whether its turn comes again; if not, the message is lost.
+    pub(crate) fn waits_for_memory(&mut self, session: Handle<Session>, message: LostMessage<'_>) -> bool {
+        // The acknowledgement of a message in flight makes room, and then the message is looked at again. With no message in flight no
+        // acknowledgement would come.
+        let waits = self.sessions[session].outbound.in_flight() > 0;
+        if !waits {
+            self.drop_message(Some(session), message, DropReason::OutOfMemory);
+        }
+        waits
+    }
+
+    /// Puts the delivery of a retained message in flight.
+    pub(crate) fn start_replayed(
+        &mut self,
+        session: Handle<Session>,
+        delivery: Handle<Delivery>,
+        terms: Terms,
+        window: u16,
+    ) -> Replayed {
         let entry = &mut self.sessions[session];
         if entry.is_durable && terms.qos > QoS::AtMostOnce {
             self.messages.make_durable(delivery, Owner::Session(session));
@@ -359,7 +394,7 @@ impl Engine<'_> {
     }
 
     /// Looks for the next retained message. Visits at most `levels` levels of the tree; the next call goes on from there.
-    fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
+    pub(crate) fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
         let Replay { filter, cursor, .. } = self.replays[replay];
         let looked = self.messages.bytes.with(filter, |text| {
             let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);

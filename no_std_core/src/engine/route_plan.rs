@@ -78,6 +78,8 @@ struct HandOut {
     /// The stored message, once a subscriber here gets it.
     message: Option<Handle<Message>>,
     siblings: <Shards as Neighbour>::OfRoute,
+    /// Whether another shard is to retain the message, and so decides its fate.
+    is_retained_elsewhere: bool,
     /// The fate of the message so far.
     fate: Fate,
     /// Whether this is the second walk, for matches that were left out in the first.
@@ -149,7 +151,7 @@ impl<'m> Engine<'m> {
     }
 
     /// Delivers a message to all subscribers of its topic, and retains it. Returns its fate, or why it was delivered to nobody.
-    pub(crate) fn route(&mut self, routing: Routing<'_>) -> Result<Routed, ReasonCode> {
+    pub(crate) fn route(&mut self, mut routing: Routing<'_>) -> Result<Routed, ReasonCode> {
         let &Message { qos, .. } = routing.message(&self.messages);
         let retain = routing.message(&self.messages).retain();
         if retain {
@@ -163,6 +165,7 @@ impl<'m> Engine<'m> {
             retain,
             message: None,
             siblings: Default::default(),
+            is_retained_elsewhere: false,
             fate: Fate::Unwanted,
             is_late: false,
             any_copy: false,
@@ -174,7 +177,7 @@ impl<'m> Engine<'m> {
         if retain {
             // The message is retained first, because this may fail, and then nobody gets the message; and because it may change the
             // tree.
-            self.retain_routed(&routing, &mut progress)?;
+            self.retain_if_kept_here(&mut routing, &mut progress)?;
         }
         let mut matches = self.router.matches(routing.topic);
         loop {
@@ -196,7 +199,8 @@ impl<'m> Engine<'m> {
         if let Ok(Routed { fate, .. }) = &routed
             && !(routing.is_from_sibling() && *fate == Fate::Unwanted)
         {
-            self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept: *fate == Fate::Kept });
+            let is_kept = *fate == Fate::Kept || progress.is_retained_elsewhere;
+            self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept });
         }
         routed
     }
@@ -254,12 +258,22 @@ impl<'m> Engine<'m> {
         self.routed
     }
 
+    /// Makes a message the retained message of its topic, if this shard keeps that.
+    #[inline(never)]
+    fn retain_if_kept_here(&mut self, routing: &mut Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
+        if !routing.is_from_sibling() {
+            self.stamp_retained(routing);
+        }
+        if self.keeps_retained(routing.topic) {
+            return self.retain_routed(routing, progress);
+        }
+        progress.is_retained_elsewhere = !routing.is_from_sibling();
+        Ok(())
+    }
+
     /// Makes a message the retained message of its topic.
     fn retain_routed(&mut self, routing: &Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
         let message = self.routed_message(routing, progress)?;
-        if !routing.is_from_sibling() {
-            self.stamp_retained(message);
-        }
         if !self.retain(routing.topic, message) {
             self.release_routed(routing, message);
             return Err(ReasonCode::QuotaExceeded);
@@ -284,8 +298,13 @@ impl<'m> Engine<'m> {
             }
             return Ok(Routed { fate: progress.fate, asked: Default::default() });
         }
-        // A publisher that has not asked is not told the fate of the message on other shards.
-        let fate = if routing.asks { progress.fate } else { Fate::Kept };
+        let fate = match routing.asks {
+            // The message is kept if it is retained, whatever other subscribers had room for it.
+            true if progress.is_retained_elsewhere => Fate::Unwanted,
+            true => progress.fate,
+            // A publisher that has not asked is not told the fate of the message on other shards.
+            false => Fate::Kept,
+        };
         let message = match progress.message.or(routing.stored) {
             Some(message) => message,
             None => match self.pass_on(routing, siblings) {

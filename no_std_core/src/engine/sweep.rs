@@ -6,9 +6,7 @@
 
 use crate::engine::Engine;
 use crate::engine::messages::Message;
-use crate::engine::neighbour_state::Stamp;
 use crate::engine::router::Retained;
-use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::time::Instant;
 
@@ -74,10 +72,7 @@ impl Engine<'_> {
     pub(crate) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
-                let stamp = broker.messages.get(message).shards.number();
                 broker.unretain(topic);
-                // An older message may still arrive late, and must not be retained.
-                broker.retained_has_expired(topic, stamp);
             }
         });
     }

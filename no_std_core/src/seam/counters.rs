@@ -170,7 +170,7 @@ pub struct Counters {
     pub connected: u32,
     /// Subscriptions now.
     pub subscriptions: u32,
-    /// Retained messages now, without those below `$SYS/`.
+    /// Retained messages that this broker keeps now, without those below `$SYS/`.
     pub retained: u32,
     /// Application Messages in memory now.
     pub messages: u32,
@@ -183,8 +183,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds the counters of another shard, for the sums of a gateway with several shards. A retained message, which each shard
-    /// has, counts once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
+    /// Adds the counters of another shard, for the sums of a gateway with several shards. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
     pub fn add_sibling(&mut self, other: &Self) {
         // The pattern names all fields, so a new field that is not added up here does not compile.
         let Counters {
@@ -232,7 +231,7 @@ impl Counters {
         self.sessions_limit = self.sessions_limit.saturating_add(sessions_limit);
         self.connected = self.connected.saturating_add(connected);
         self.subscriptions = self.subscriptions.saturating_add(subscriptions);
-        self.retained = self.retained.max(retained);
+        self.retained = self.retained.saturating_add(retained);
         self.messages = self.messages.saturating_add(messages);
         self.bodies_on_disk = self.bodies_on_disk.saturating_add(bodies_on_disk);
         self.deliveries = self.deliveries.saturating_add(deliveries);
@@ -255,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_of_all_shards_are_added_up_and_retained_messages_count_once() {
+    fn counters_of_all_shards_are_added_up() {
         let mut dropped = Dropped::NONE;
         dropped.count(DropReason::Expired);
         let of_shard = |n: u32| Counters {
@@ -269,6 +268,6 @@ mod tests {
         };
         let sum: Counters = [of_shard(3), of_shard(4)].iter().sum();
         assert_eq!((sum.bytes_received, sum.publish_received, sum.sessions), (7, [0, 7, 2], 7));
-        assert_eq!((sum.dropped.by(DropReason::Expired), sum.sessions_limit, sum.retained), (2, u32::MAX, 4));
+        assert_eq!((sum.dropped.by(DropReason::Expired), sum.sessions_limit, sum.retained), (2, u32::MAX, 7));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::AckKind;
 use crate::engine::Engine;
-use crate::engine::connections::{Connection, Reply};
+use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::packets::publish::answer_to;
 use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
@@ -10,6 +10,7 @@ use crate::mem::{Handle, one_more};
 use crate::seam::kind::Kind;
 use crate::shards::forward::Content;
 use crate::shards::questions::{Asker, QuestionId};
+use crate::time::Instant;
 
 impl Engine<'_> {
     /// Tells the shard `to` the fate of its message. The answer is sent together with others for that shard.
@@ -38,10 +39,10 @@ impl Engine<'_> {
     }
 
     /// The shard `by` tells the fate of the next `count` messages of this shard.
-    pub(super) fn take_answers(&mut self, by: u16, fate: Fate, count: u32) {
+    pub(super) fn take_answers(&mut self, now: Instant, by: u16, fate: Fate, count: u32) {
         for _ in 0..count {
             if let Some((asker, fate)) = self.shards.questions.answer(by, fate) {
-                self.answer_asker(asker, fate);
+                self.answer_asker(now, asker, fate);
             }
         }
     }
@@ -52,7 +53,7 @@ impl Engine<'_> {
         (self.sessions[session].shards.number() == number).then_some(session)
     }
 
-    fn answer_asker(&mut self, asker: Asker, fate: Fate) {
+    fn answer_asker(&mut self, now: Instant, asker: Asker, fate: Fate) {
         let Asker { connection, session, number, packet_id, kind, reply } = asker;
         let is_refused = fate == Fate::Lost && reply.is_some();
         if fate == Fate::Lost {
@@ -72,6 +73,13 @@ impl Engine<'_> {
         let connection = self.find(connection).filter(|connection| !self.connections[*connection].owed.is_empty());
         let owed = reply.and_then(|reply| self.owed.at(reply.index()));
         if let (Some(connection), Some(reply)) = (connection, owed) {
+            if is_refused && !self.connections[connection].version.is_v5() {
+                // Older versions can't say that a message was not retained. The client sends it again once it has connected again.
+                self.withhold(connection, reply);
+                self.connections[connection].has_reason = true;
+                self.close_refused(now, connection);
+                return;
+            }
             let (code, why) = answer_to(&self.config, fate, true);
             let owed = &mut self.owed[reply];
             if owed.reply == Reply::Unanswered(kind) && owed.packet_id == packet_id {
@@ -81,9 +89,22 @@ impl Engine<'_> {
         }
     }
 
+    /// Removes a reply from those that the client is owed.
+    fn withhold(&mut self, connection: Handle<Connection>, reply: Handle<Owed>) {
+        for _ in 0..self.connections[connection].owed.len() {
+            let Some(next) = self.connections[connection].owed.pop_front(&mut self.owed) else { return };
+            if next == reply {
+                self.owed.remove(next);
+            } else {
+                self.connections[connection].owed.push_back(&mut self.owed, next);
+            }
+        }
+        self.mark_ready(connection);
+    }
+
     /// Makes the reply that was just queued wait for the answers to a question.
     pub(super) fn hold_reply(&mut self, handle: Handle<Connection>, question: QuestionId) {
-        if !self.connections[handle].version.is_v5() {
+        if !self.connections[handle].version.is_v5() && !self.shards.questions.is_about_retaining(question) {
             return;
         }
         let (id, reply) = (self.id_of(handle), self.connections[handle].owed.back());

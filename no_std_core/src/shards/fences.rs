@@ -109,7 +109,7 @@ impl Fences {
     }
 
     /// The shard `by` has answered a probe.
-    pub(super) fn probed(&mut self, links: &mut ShardLinks, by: u16, probe: u64) {
+    pub(super) fn probed(&mut self, links: &mut ShardLinks, by: u16, probe: u64, count: u64) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
             sibling.probed = sibling.probed.max(probe);
         }
@@ -118,14 +118,15 @@ impl Fences {
                 break;
             }
             self.held.pop_front();
-            links.send(to, Content::Passed(fence));
+            links.send_behind_messages(to, Content::Passed { fence, count });
         }
     }
 
-    /// Answers the fence of another shard: at once, or when the last probe of this shard was answered.
-    pub(super) fn answer(&mut self, links: &mut ShardLinks, from: u16, fence: u64) {
+    /// Answers the fence of another shard: behind all messages for that shard, and when the last probe of this shard was answered. `count` is
+    /// what this shard has counted.
+    pub(super) fn answer(&mut self, links: &mut ShardLinks, from: u16, fence: u64, count: u64) {
         if self.held.is_empty() && self.all_probed(self.probe) {
-            links.send(from, Content::Passed(fence));
+            links.send_behind_messages(from, Content::Passed { fence, count });
         } else {
             self.held.push_back((from, fence, self.probe));
         }
@@ -228,8 +229,21 @@ impl Engine<'_> {
         !waits
     }
 
+    /// Answers the fence of another shard, now or later.
+    pub(super) fn answer_fence(&mut self, from: u16, fence: u64) {
+        let count = self.shards.stamps.count();
+        self.shards.fences.answer(&mut self.shards.links, from, fence, count);
+    }
+
+    /// The shard `by` has answered a probe.
+    pub(super) fn take_probed(&mut self, by: u16, probe: u64) {
+        let count = self.shards.stamps.count();
+        self.shards.fences.probed(&mut self.shards.links, by, probe, count);
+    }
+
     /// The shard `by` has passed a fence: wakes the connections that waited for it.
-    pub(super) fn take_fence_passed(&mut self, now: Instant, by: u16, fence: u64) {
+    pub(super) fn take_fence_passed(&mut self, now: Instant, by: u16, fence: u64, count: u64) {
+        self.shards.stamps.hear(by, count);
         let waiting = self.shards.fences.passed(by, fence);
         self.end_greeting_if_passed(now, &waiting);
         self.wake(waiting);

@@ -15,6 +15,7 @@ use crate::engine::sessions::Session;
 use crate::mem::heap::SpareBuffers;
 use crate::mem::{Handle, SharedBytes};
 use crate::shards::filters::{FilterChange, TOLD_AT_ONCE};
+use crate::shards::stamps::Heard;
 use crate::time::Instant;
 
 /// One thing that a shard sends to another shard. The [`Instant`]s of all shards count from the same origin.
@@ -48,7 +49,7 @@ impl core::error::Error for SeedMismatch {}
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// A message for the receiver's own subscribers. If it has RETAIN, it is retained there too.
+    /// A message for the receiver's own subscribers. If it has RETAIN and the receiver owns its topic, it is retained there.
     Message(SharedMessage),
     /// The sender has handled so many messages. It also gives back the memory of bodies that it does not need any more. Otherwise, if
     /// messages go in one direction alone, their sender would have to ask the allocator for each body.
@@ -69,7 +70,7 @@ pub(crate) enum Content {
         seed: u32,
         changes: Vec<FilterChange>,
     },
-    /// Asks whether the receiver's subscribers have room for such a message. The answer is [`Content::NoRoom`], or none.
+    /// Asks whether the receiver has room for such a message. The answer is [`Content::NoRoom`], or none.
     Room {
         topic: Box<str>,
         cost: u32,
@@ -77,22 +78,53 @@ pub(crate) enum Content {
         fence: u64,
         /// The sender's store is full. So nobody can get the message who has to have it recorded.
         is_unrecorded: bool,
+        /// The receiver is to retain the message.
+        retains: bool,
     },
     NoRoom {
         fence: u64,
     },
     /// Asks for an answer when everything before this was handled, and when all other shards that must know about it do.
     Fence(u64),
-    Passed(u64),
+    /// Goes behind all messages for the receiver, and says how many messages the sender has counted: see `stamps.rs`.
+    Passed {
+        fence: u64,
+        count: u64,
+    },
     /// As [`Content::Fence`], but answered at once, so that no two shards wait for each other.
     Probe(u64),
     Probed(u64),
-    /// From now on the receiver gives retained messages stamps above `stamp`. It answers behind all messages that it has for the sender.
-    Round {
-        round: u64,
-        stamp: u64,
+    /// Asks how many messages the receiver has counted. It answers behind all messages that it has for the sender.
+    Count,
+    Counted(u64),
+    /// After a restart: the receiver has to count from here on at least.
+    CountFrom(u64),
+    /// How many messages of clients the sender retains.
+    RetainedCount(u32),
+    /// Asks for the retained messages that match a filter and came before the SUBSCRIBE.
+    Replay {
+        question: u32,
+        filter: Arc<str>,
+        heard: Heard,
     },
-    RoundDone(u64),
+    /// The same question goes on under another number, for a later SUBSCRIBE.
+    RenewReplay {
+        before: u32,
+        question: u32,
+        heard: Heard,
+    },
+    MoreOfReplay(u32),
+    EndReplay(u32),
+    /// A retained message, in answer to this question.
+    Replayed {
+        question: u32,
+        message: SharedMessage,
+    },
+    /// The end of a portion of retained messages.
+    PortionEnd {
+        question: u32,
+        end: PortionEnd,
+    },
     /// A Session of the sender has joined a group whose home is the receiver.
     Join {
         filter: Box<str>,
@@ -140,6 +172,17 @@ pub(crate) enum Content {
     },
 }
 
+/// What follows a portion of retained messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PortionEnd {
+    /// There may be more messages.
+    More,
+    /// That was the last portion.
+    Last,
+    /// There was no memory to look for messages.
+    NoMemory,
+}
+
 /// A member of the group of a shared subscription, as its own home shard knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Member {
@@ -160,7 +203,7 @@ pub(crate) struct SharedMessage {
     pub(crate) qos: QoS,
     flags: u8,
     expires: Instant,
-    /// The stamp that orders retained messages. In a message to one group alone: the sequence number that it has on the home shard of the
+    /// The stamp of a message that is to be retained: see `stamps.rs`. In a message to one group alone: the sequence number that it has on the home shard of the
     /// group, and by which it finds its place in the group's queue if it comes back.
     pub(crate) stamp: u64,
     /// The sequence number among the messages that the sender has recorded for the receiver; 0 if it is not recorded.
@@ -177,13 +220,16 @@ impl Content {
             Self::Interest { .. } => TOLD_AT_ONCE.saturating_mul(size_of::<FilterChange>()),
             Self::Join { filter, .. } | Self::Leave { filter, .. } => filter.len(),
             Self::Room { topic, .. } => topic.len(),
+            Self::Replay { filter, heard, .. } => filter.len().saturating_add(heard.cost()),
+            Self::RenewReplay { heard, .. } => heard.cost(),
+            Self::Replayed { message, .. } => return message.cost(),
             _ => 0,
         };
         let body = self.message().map_or(0, |message| message.body.cost());
         size_of::<[Forward; 3]>().saturating_add(text).saturating_add(body)
     }
 
-    /// The message in this forward, if it has one.
+    /// The message in this forward, if it has one that is on its way to subscribers.
     pub(crate) fn message(&self) -> Option<&SharedMessage> {
         match self {
             Self::Message(message) | Self::Deliver { message, .. } | Self::Returned { message, .. } => Some(message),
@@ -246,6 +292,16 @@ impl SharedMessage {
 
     pub(crate) fn retain(&self) -> bool {
         self.flags & Message::RETAIN != 0
+    }
+
+    /// Whether the message removes the retained one of its topic, if it has RETAIN.
+    pub(crate) fn clears(&self) -> bool {
+        self.body.len() == usize::from(self.topic_len).saturating_add(self.properties_len as usize)
+    }
+
+    /// What it takes on its way, with its body.
+    pub(crate) fn cost(&self) -> usize {
+        size_of::<[Forward; 3]>().saturating_add(self.body.cost())
     }
 
     pub(crate) fn body_len(&self) -> usize {

@@ -19,6 +19,8 @@ pub(super) struct Greeting {
     fence: u64,
     /// Messages that came before all other shards had told their subscribers: it is not known yet who is to get them.
     early: VecDeque<(u16, Forward)>,
+    /// Questions for retained messages: some of these may be among the messages that are set aside.
+    questions: VecDeque<(u16, Forward)>,
 }
 
 impl Greeting {
@@ -27,9 +29,22 @@ impl Greeting {
         self.fence != 0
     }
 
-    /// Keeps a forward of another shard until it is known who is to get it.
+    /// Whether a forward of another shard has to wait until the greeting is over.
+    pub(super) fn is_early(&self, content: &Content) -> bool {
+        content.message().is_some() || Self::asks_for_retained(content)
+    }
+
+    fn asks_for_retained(content: &Content) -> bool {
+        matches!(
+            content,
+            Content::Replay { .. } | Content::RenewReplay { .. } | Content::MoreOfReplay(_) | Content::EndReplay(_)
+        )
+    }
+
+    /// Keeps a forward of another shard until the greeting is over.
     pub(super) fn set_aside(&mut self, from: u16, forward: Forward) {
-        self.early.push_back((from, forward));
+        let list = if Self::asks_for_retained(&forward.0) { &mut self.questions } else { &mut self.early };
+        list.push_back((from, forward));
     }
 }
 
@@ -43,6 +58,10 @@ impl Engine<'_> {
             return;
         }
         self.shards.transits.tell_taken(&mut self.shards.links);
+        let count = self.shards.stamps.count();
+        for other in self.shards.links.others() {
+            self.shards.links.send(other, Content::CountFrom(count));
+        }
         for slot in 0..self.router.subscription_slots() {
             let subscription = Handle::from_index(slot);
             let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());
@@ -61,7 +80,7 @@ impl Engine<'_> {
         // The other shards answer the fence when they know all members of their groups, and have told the shards of these too.
         self.shards.fences.raise_probe(&mut self.shards.links);
         self.shards.greeting.fence = self.shards.fences.raise(&mut self.shards.links);
-        self.shards.removals.begin_round(&mut self.shards.links);
+        self.tell_retained_count();
     }
 
     fn send_transit_again(&mut self, slot: usize) {
@@ -110,6 +129,10 @@ impl Engine<'_> {
         self.end_empty_groups();
         self.resume_absences(now);
         while let Some((from, forward)) = self.shards.greeting.early.pop_front() {
+            self.on_forward(now, from, forward);
+        }
+        self.begin_restored_readings();
+        while let Some((from, forward)) = self.shards.greeting.questions.pop_front() {
             self.on_forward(now, from, forward);
         }
     }

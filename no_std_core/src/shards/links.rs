@@ -213,13 +213,11 @@ fn forget_if_large<T>(list: &mut VecDeque<T>, kept: usize) {
 }
 
 impl Engine<'_> {
-    /// Whether publishers wait until other shards confirm messages, make messages safe, or answer rounds for tombstones.
+    /// Whether publishers wait until other shards confirm messages, or make messages safe.
     #[inline]
     pub(super) fn siblings_are_congested(&self) -> bool {
         let limit = Forward::MAX_IN_TRANSIT as usize;
-        self.shards.links.are_congested()
-            || self.shards.transits.are_at_limit(limit)
-            || self.shards.removals.len() >= limit
+        self.shards.links.are_congested() || self.shards.transits.are_at_limit(limit)
     }
 
     /// Makes the connection wait until another message may be sent to other shards.

@@ -7,6 +7,7 @@ use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::route_plan::{Candidate, RouteQuestion};
 use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::shards::forward::{Content, SharedMessage};
@@ -15,10 +16,9 @@ use crate::shards::set::SiblingSet;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-/// Whether another shard may have a message before it is recorded here: only a message that may come twice. A retained message may not:
-/// after a crash its stamp would be given out again, and the other shard would take the later message for an older one.
-pub(super) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
-    qos == QoS::AtLeastOnce && stamp == 0
+/// Whether another shard may have a message before it is recorded here: only a message that may come twice.
+pub(super) fn goes_unrecorded(qos: QoS) -> bool {
+    qos == QoS::AtLeastOnce
 }
 
 impl Engine<'_> {
@@ -46,16 +46,19 @@ impl Engine<'_> {
     /// Sends a message without subscribers here to the other shards that want it, without storing it first. Returns `None` if the message
     /// has to be recorded.
     pub(super) fn forward_unstored(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
-        let is_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce && to.needs_record();
-        if is_recorded && !routing.is_unrecorded {
+        let stays = routing.draft.qos > QoS::AtMostOnce || routing.draft.retain();
+        let is_recorded = self.messages.journal.is_on() && stays && to.needs_record();
+        let is_unrecorded = routing.is_unrecorded && !routing.draft.retain();
+        if is_recorded && !is_unrecorded {
             return None;
         }
         let body = self.messages.bytes.make_shared(&routing.parts)?;
         let mut shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
-        if routing.is_unrecorded {
+        if is_unrecorded {
             shared.leave_unrecorded();
         }
         self.next_order();
+        self.look_at_memory();
         Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
     }
 
@@ -69,26 +72,41 @@ impl Engine<'_> {
         to: &SiblingSet,
         place: impl Fn(&mut Self, u16, bool) -> u64,
     ) -> Option<QuestionId> {
-        let question = asks.then(|| self.shards.questions.open());
-        if asks {
+        // The owner of the topic alone says whether a message is retained.
+        let owner = if asks && shared.retain() { self.owner_of_shared(&shared) } else { None };
+        let question = asks.then(|| self.shards.questions.open(owner.is_some()));
+        if asks && owner.is_none() {
             shared.ask();
         }
         let mut one_before = None;
         for (sibling, is_durable) in to.iter() {
             let sequence = place(self, sibling, is_durable);
-            if let Some(question) = question {
+            let asked = question.filter(|_| owner.is_none_or(|owner| owner == sibling));
+            if let Some(question) = asked {
                 self.shards.questions.ask(question, sibling);
             }
-            if let Some((to, sequence)) = one_before.replace((sibling, sequence)) {
-                self.send_message(to, sequence, Content::Message(shared.clone().at(sequence)));
+            if let Some((to, sequence, is_owner)) = one_before.replace((sibling, sequence, owner == Some(sibling))) {
+                let mut copy = shared.clone().at(sequence);
+                if is_owner {
+                    copy.ask();
+                }
+                self.send_message(to, sequence, Content::Message(copy));
             }
         }
         // The last shard gets the reference to the body, and not a copy of the reference.
-        if let Some((to, sequence)) = one_before {
+        if let Some((to, sequence, is_owner)) = one_before {
             shared.sequence = sequence;
+            if is_owner {
+                shared.ask();
+            }
             self.send_message(to, sequence, Content::Message(shared));
         }
         question
+    }
+
+    #[inline(never)]
+    fn owner_of_shared(&self, shared: &SharedMessage) -> Option<u16> {
+        self.owner_of_retained(core::str::from_utf8(shared.topic()).ok()?)
     }
 
     /// Sends a message. A recorded message, whose `sequence` is not 0, is sent once its record is safe. A message that may come twice is
@@ -103,7 +121,7 @@ impl Engine<'_> {
     }
 
     fn send_recorded(&mut self, to: u16, content: Content) {
-        if matches!(&content, Content::Message(shared) if goes_unrecorded(shared.qos, shared.stamp)) {
+        if matches!(&content, Content::Message(shared) if goes_unrecorded(shared.qos)) {
             self.shards.links.send(to, content);
         } else {
             let batch = self.messages.journal.gathering();
@@ -133,11 +151,23 @@ impl Engine<'_> {
     #[cold]
     fn has_takers(&self, shared: &SharedMessage) -> bool {
         let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
-        shared.retain() || topic.is_some_and(|topic| self.is_matched(topic))
+        topic.is_some_and(|topic| self.is_taken(topic, shared.retain()))
     }
 
-    fn is_matched(&self, topic: TopicName<'_>) -> bool {
-        self.router.matches(topic).next(&self.router).is_some()
+    fn is_taken(&self, topic: TopicName<'_>, retain: bool) -> bool {
+        (retain && self.keeps_retained(topic)) || self.router.matches(topic).next(&self.router).is_some()
+    }
+
+    /// A retained message can be removed even if there is no memory for the message that removes it. Returns whether it was removed so.
+    #[inline(never)]
+    fn clear_without_memory(&mut self, shared: &SharedMessage) -> bool {
+        let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
+        let Some(topic) = topic.filter(|topic| shared.clears() && self.keeps_retained(*topic)) else { return false };
+        if self.messages.has_room(shared.body_len()) {
+            return false;
+        }
+        self.unretain(topic);
+        true
     }
 
     /// Whether a message of another shard has to be recorded here.
@@ -152,7 +182,6 @@ impl Engine<'_> {
     }
 
     pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
-        self.shards.removals.see(shared.stamp);
         if shared.has_expired(now) {
             if !self.has_takers(&shared) {
                 // The message came in vain: nothing is lost.
@@ -175,32 +204,45 @@ impl Engine<'_> {
             return Fate::Unwanted;
         }
         let retain = shared.retain();
+        let is_cleared = retain && self.clear_without_memory(&shared);
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
-            if topic.is_some_and(|topic| !retain && !self.is_matched(topic)) {
+            if topic.is_some_and(|topic| !self.is_taken(topic, retain)) {
                 return Fate::Unwanted;
             }
             self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
-            return Fate::Lost;
+            return if is_cleared { Fate::Kept } else { Fate::Lost };
         };
         self.messages.hold(message);
-        let routed = match topic {
-            Some(topic) => Some(self.route(Routing::from_sibling(topic, message, publisher_key))),
-            None => self.with_topic(message, |broker, topic| {
-                broker.route(Routing::from_sibling(topic, message, publisher_key))
-            }),
-        };
-        let fate = match routed {
-            Some(Ok(Routed { fate, .. })) => fate,
-            failed => {
-                // Without an answer there was no memory for the topic.
-                let reason = if failed.is_some() { DropReason::QueueFull } else { DropReason::OutOfMemory };
-                self.drop_message(None, LostMessage::Stored(message), reason);
-                Fate::Lost
-            }
+        let fate = match topic {
+            Some(topic) => Some(self.route_of_sibling(topic, message, publisher_key)),
+            None => self.with_topic(message, |broker, topic| broker.route_of_sibling(topic, message, publisher_key)),
         };
         self.messages.release(message);
-        fate
+        fate.unwrap_or_else(|| {
+            // There was no memory for the topic.
+            self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
+            Fate::Lost
+        })
+    }
+
+    #[inline(always)]
+    fn route_of_sibling(&mut self, topic: TopicName<'_>, message: Handle<Message>, publisher_key: u32) -> Fate {
+        match self.route(Routing::from_sibling(topic, message, publisher_key)) {
+            Ok(Routed { fate, .. }) => fate,
+            Err(_) => self.lose_message_of_sibling(topic, message, publisher_key),
+        }
+    }
+
+    #[cold]
+    fn lose_message_of_sibling(&mut self, topic: TopicName<'_>, message: Handle<Message>, publisher_key: u32) -> Fate {
+        self.drop_message(None, LostMessage::Stored(message), DropReason::QueueFull);
+        if self.messages.get(message).retain() && self.keeps_retained(topic) {
+            // It can't be retained. The subscribers get it all the same, as those on other shards do.
+            self.messages.forget_retain(message);
+            let _ = self.route(Routing::from_sibling(topic, message, publisher_key));
+        }
+        Fate::Lost
     }
 }
 

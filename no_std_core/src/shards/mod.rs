@@ -13,15 +13,27 @@
 //!   beyond the bound publishers wait.
 //! - **Answers.** A shard answers whether it keeps a message of QoS 1 or 2. If the publisher's shard does not keep the message, a PUBACK or
 //!   PUBREC of MQTT 5.0 waits for the answers.
-//! - **Retained messages** go to all shards, with a Lamport stamp. The message with the greater stamp stays, so all shards end with the same
-//!   message. A removed or expired message leaves a tombstone, so that an older message that is late is not retained again on one shard alone.
-//!   A tombstone is removed after a round: each shard answers behind all messages that it has for the shard that asks, and gives the
-//!   messages that it retains from then on greater stamps. While 8,192 tombstones wait, publishers wait.
+//! - **Retained messages.** The owner of a topic keeps its retained message (`Shard::owner_of_topic`), records it and removes it when it expires. A
+//!   message with RETAIN goes to the owner and to the shards with interest. All changes to a topic reach its owner, so the owner's order
+//!   counts. The PUBACK or PUBREC for a message that another shard keeps waits for the owner's answer, in each version of MQTT.
+//! - **Replays.** A new subscription gets the retained messages of its own shard, and then those of the other owners. Each owner is asked, searches
+//!   its tree, and sends one message at first and then portions of 16, as the client reads them. The replays of other shards have places
+//!   in the tree as those of Sessions here.
+//! - **Stamps.** Each shard counts the messages with RETAIN that are published on it; the number is the stamp of the message. The answer to a fence
+//!   says how far a shard has counted, and goes behind its messages. So at the SUBSCRIBE the subscriber's shard knows a number for each other
+//!   shard: messages up to that number have come, or will never come, and the replay must have them; later ones come live, and the replay leaves
+//!   them out. The subscriber's shard sends the numbers to the owner. If the owner has heard less of a third shard, it asks that
+//!   shard, which answers behind its messages for the owner: otherwise the owner could find a message older than one that was acknowledged. After a restart
+//!   shards tell each other their numbers before they answer fences, and no stamp is given twice. Replays that the restart has interrupted begin
+//!   anew behind all that was under way.
+//! - **Limits of retained messages** hold for all shards together. Shards tell each other how many messages they retain, when the number has
+//!   changed by a 256th of the limit, divided by the number of shards. Where a limit or memory may be short the publisher's shard asks the owner
+//!   before it accepts a message; the owner checks once more when it has the message.
 //! - **Shared subscriptions.** The home of a group is the home shard of its filter. Members with another home are remote Sessions there. The
 //!   home of the group selects the member, keeps the group's queue, and gives a message to another member if needed. A member whose queue is
 //!   full says so and gives the message back; it gets no more messages until its queue is empty.
 //! - **Transits.** A message that must survive on another shard is recorded on the shard where it arrived, as a Transit, in the batch for
-//!   which PUBACK waits. A QoS 1 message that is not retained is sent to the other shard at once. Any other message, and the messages behind
+//!   which PUBACK waits. A QoS 1 message is sent to the other shard at once. Any other message, and the messages behind
 //!   it, are sent once that batch is safe: otherwise after a crash the other shard alone could know the message, and its publisher would
 //!   send it again. The other shard records the message together with the sequence number up to which it has received messages, and says so
 //!   when this is safe; then the Transit is deleted. After a crash shards first tell each other these sequence numbers and send their Transits
@@ -46,10 +58,14 @@ mod links;
 mod messages;
 mod promises;
 mod questions;
+mod replay_state;
+mod replays;
 mod retained;
 mod room;
+mod served_replays;
 mod set;
 mod siblings;
+mod stamps;
 mod take;
 mod transits;
 mod waits;

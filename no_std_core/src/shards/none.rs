@@ -13,6 +13,7 @@ impl Neighbour for Shards {
     type OfSession = Nothing;
     type OfConnection = Nothing;
     type OfMessage = Nothing;
+    type OfReplay = Nothing;
     type OfRoute = Nothing;
     type Asked = Nothing;
     type Filter = Nothing;

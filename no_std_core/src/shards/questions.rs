@@ -36,6 +36,8 @@ struct Question {
     /// How many shards have not answered yet.
     awaited: u16,
     fate: Fate,
+    /// Whether it is about a message to be retained: then the owner of its topic alone is asked.
+    retains: bool,
 }
 
 /// All open questions.
@@ -58,9 +60,9 @@ impl Questions {
     }
 
     /// Opens a question about a message that is sent to other shards.
-    pub(super) fn open(&mut self) -> QuestionId {
+    pub(super) fn open(&mut self, retains: bool) -> QuestionId {
         let id = QuestionId(self.first.saturating_add(self.open.len() as u64));
-        self.open.push_back(Question { asker: None, awaited: 0, fate: Fate::Unwanted });
+        self.open.push_back(Question { asker: None, awaited: 0, fate: Fate::Unwanted, retains });
         id
     }
 
@@ -109,6 +111,11 @@ impl Questions {
         self.get_mut(id)?.asker.as_mut()
     }
 
+    /// Whether the question is about a message to be retained.
+    pub(super) fn is_about_retaining(&mut self, id: QuestionId) -> bool {
+        self.get_mut(id).is_some_and(|question| question.retains)
+    }
+
     /// The question about the QoS 2 message that the Session with this number sent with this Packet Identifier.
     pub(super) fn about(&self, number: u32, packet_id: u16) -> Option<QuestionId> {
         self.exactly_once.get(&(number, packet_id)).copied()
@@ -137,7 +144,7 @@ mod tests {
         let mut random = Random::new(7);
         let mut open = vec![];
         for packet_id in 1..=200 {
-            let id = questions.open();
+            let id = questions.open(false);
             questions.ask(id, 1);
             questions.ask(id, 2);
             questions.await_answers(id, Fate::Unwanted, Some(asker(9, packet_id, AckKind::PubRec)));

@@ -8,10 +8,10 @@ use crate::config::{Config, Shard};
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::{Beside, Delivery, Message};
-use crate::engine::neighbour_state::{Neighbour, Shards, Stamp};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
-use crate::engine::sessions::Session;
+use crate::engine::sessions::{Replay, Replayed, Session};
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
 use crate::mem::heap::{MemoryAccount, MemoryUse};
 use crate::mem::{Bytes, Handle, Hasher};
@@ -28,8 +28,12 @@ use crate::shards::links::ShardLinks;
 use crate::shards::messages::goes_unrecorded;
 use crate::shards::promises::Promises;
 use crate::shards::questions::{QuestionId, Questions};
-use crate::shards::retained::{Removals, RetainedStamp};
+use crate::shards::replay_state::ReplayElsewhere;
+use crate::shards::replays::Readings;
+use crate::shards::retained::RetainedCounts;
+use crate::shards::served_replays::ServedReplays;
 use crate::shards::set::SiblingSet;
+use crate::shards::stamps::{RetainedStamp, Stamps};
 use crate::shards::transits::Transits;
 use crate::shards::waits::Waits;
 use crate::time::Instant;
@@ -43,7 +47,10 @@ pub(crate) struct SiblingState {
     pub(super) questions: Questions,
     pub(super) fences: Fences,
     pub(super) promises: Promises,
-    pub(super) removals: Removals,
+    pub(super) stamps: Stamps,
+    pub(super) retained: RetainedCounts,
+    pub(super) readings: Readings,
+    pub(super) served: ServedReplays,
     pub(super) greeting: Greeting,
     pub(super) transits: Transits,
     pub(super) members: MembersElsewhere,
@@ -67,6 +74,7 @@ impl Neighbour for Shards {
     type OfSession = Home;
     type OfConnection = Waits;
     type OfMessage = RetainedStamp;
+    type OfReplay = ReplayElsewhere;
     type OfRoute = SiblingSet;
     type Asked = Option<QuestionId>;
     type Filter = Box<str>;
@@ -88,7 +96,10 @@ impl Neighbour for Shards {
             questions: Questions::new(shard.siblings() as usize),
             fences: Fences::new(shard),
             promises: Promises::default(),
-            removals: Removals::new(shard),
+            stamps: Stamps::new(shard),
+            retained: RetainedCounts::new(shard),
+            readings: Readings::new(account(MemoryUse::Sessions)),
+            served: ServedReplays::default(),
             greeting: Greeting::default(),
             transits: Transits::new(shard),
             members: MembersElsewhere::default(),
@@ -201,30 +212,65 @@ impl Siblings for Engine<'_> {
         self.connections[handle].shards.mark(Waits::AGREED, false)
     }
 
+    #[inline]
+    fn keeps_retained(&self, topic: TopicName<'_>) -> bool {
+        self.owner_of_retained(topic.as_str()).is_none()
+    }
+
+    fn retained_elsewhere(&self) -> usize {
+        self.shards.retained.elsewhere()
+    }
+
+    fn retained_count_changed(&mut self) {
+        self.tell_retained_count();
+    }
+
     #[inline(always)]
     fn add_wanted_elsewhere(&mut self, topic: TopicName<'_>, retain: bool, wanted: &mut SiblingSet) {
         if self.has_siblings() {
             let looked_at = self.shards.interest.add_wanted(wanted, topic);
             self.work.count(work::LEVEL, looked_at);
             if retain {
-                self.add_all(topic, wanted);
+                self.add_owner(wanted, topic);
             }
         }
     }
 
-    fn stamp_retained(&mut self, message: Handle<Message>) {
-        if self.has_siblings() {
-            let stamp = self.shards.removals.stamp();
-            self.messages.set_stamp(message, Stamp::of(stamp));
-        }
+    #[inline]
+    fn stamp_retained(&mut self, routing: &mut Routing<'_>) {
+        self.stamp_published(routing);
     }
 
-    fn is_outdated(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
-        self.has_siblings() && self.is_late_retained(topic, message)
+    #[inline]
+    fn may_be_retained_elsewhere(&self, filter: TopicFilter<'_>) -> bool {
+        self.is_for_other_owners(filter)
     }
 
-    fn retained_has_expired(&mut self, topic: TopicName<'_>, stamp: u64) {
-        self.bury(topic, stamp);
+    fn replay_was_made(&mut self, session: Handle<Session>, replay: Handle<Replay>, filter: TopicFilter<'_>) {
+        self.prepare_reading(session, replay, filter);
+    }
+
+    fn replay_is_renewed(&mut self, replay: Handle<Replay>) {
+        self.renew_reading(replay);
+    }
+
+    fn replay_is_repeated(&mut self, replay: Handle<Replay>) {
+        self.repeat_reading(replay);
+    }
+
+    fn replay_has_ended(&mut self, replay: Handle<Replay>) {
+        self.end_reading(replay);
+    }
+
+    fn replay_from_siblings(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        replay: Handle<Replay>,
+        subscription: Handle<Subscription>,
+        window: u16,
+    ) -> Replayed {
+        self.read_on(now, session, replay, subscription, window)
     }
 
     fn hand_over(&mut self, message: Handle<Message>, routing: &Routing<'_>, to: &SiblingSet) -> Option<QuestionId> {
@@ -319,14 +365,7 @@ impl SiblingRecords for Engine<'_> {
     }
 
     fn stamp_was_restored(&mut self, stamp: u64) {
-        self.shards.removals.see(stamp);
-    }
-
-    fn restore_removal(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
-        if self.has_siblings() {
-            self.keep_tombstone(topic, message);
-        }
-        self.has_siblings()
+        self.shards.stamps.catch_up(stamp >> 16);
     }
 
     fn restore_transit(&mut self, slot: usize, transit: TransitParts<'_>) -> bool {
@@ -347,7 +386,7 @@ impl SiblingRecords for Engine<'_> {
 
     fn goes_unrecorded(&self, transit: &TransitParts<'_>) -> bool {
         let message = self.messages.get(transit.message);
-        transit.group.is_empty() && goes_unrecorded(message.qos, message.shards.number())
+        transit.group.is_empty() && goes_unrecorded(message.qos)
     }
 
     fn progress(&self, sibling: usize) -> Option<(u64, u64)> {

@@ -13,25 +13,23 @@ use crate::time::Instant;
 
 impl Engine<'_> {
     pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
+        if self.shards.greeting.is_going_on() && self.shards.greeting.is_early(&forward.0) {
+            self.shards.greeting.set_aside(from, forward);
+            return;
+        }
         if let Some(message) = forward.0.message() {
-            if self.shards.greeting.is_going_on() {
-                self.shards.greeting.set_aside(from, forward);
-                return;
-            }
             let is_new = self.note_arrival(from, message.sequence, message.body_len());
             if !is_new {
                 self.shards.links.take_out(&forward.0);
                 return;
             }
         }
-        if self.shards.links.counts_mail()
-            && (!self.shards.greeting.is_going_on() || !matches!(forward.0, Content::RoundDone(_)))
-        {
+        if self.shards.links.counts_mail() {
             self.shards.links.take_out(&forward.0);
         }
         match forward.0 {
             Content::Message(message) => self.take_and_answer(now, from, message),
-            Content::Answers { fate, count } => self.take_answers(from, fate, count),
+            Content::Answers { fate, count } => self.take_answers(now, from, fate, count),
             Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed { count, spares } => {
                 self.messages.bytes.put_spare_buffers(spares);
@@ -39,22 +37,18 @@ impl Engine<'_> {
                 self.wake_congested();
             }
             Content::Interest { seed, changes } => self.take_interest(from, seed, &changes),
-            Content::Room { topic, cost, qos, fence, is_unrecorded } => {
-                self.answer_for_room(from, &topic, (cost, qos), fence, is_unrecorded);
+            Content::Room { topic, cost, qos, fence, is_unrecorded, retains } => {
+                self.answer_for_room(from, &topic, (cost, qos), fence, (is_unrecorded, retains));
             }
             Content::NoRoom { fence } => self.take_no_room(fence),
-            Content::Fence(fence) => self.shards.fences.answer(&mut self.shards.links, from, fence),
-            Content::Passed(fence) => self.take_fence_passed(now, from, fence),
+            Content::Fence(fence) => self.answer_fence(from, fence),
+            Content::Passed { fence, count } => self.take_fence_passed(now, from, fence, count),
             Content::Probe(probe) => self.shards.links.send(from, Content::Probed(probe)),
-            Content::Probed(probe) => self.shards.fences.probed(&mut self.shards.links, from, probe),
-            Content::Round { round, stamp } => {
-                self.shards.removals.answer_round(&mut self.shards.links, from, round, stamp)
-            }
-            Content::RoundDone(_) if self.shards.greeting.is_going_on() => {
-                // The answer to a round must stay behind the messages that are set aside.
-                self.shards.greeting.set_aside(from, forward);
-            }
-            Content::RoundDone(round) => self.end_round(from, round),
+            Content::Probed(probe) => self.take_probed(from, probe),
+            Content::Count => self.answer_count(from),
+            Content::Counted(count) => self.take_count(from, count),
+            Content::CountFrom(count) => self.shards.stamps.catch_up(count),
+            Content::RetainedCount(count) => self.shards.retained.hear(from, count),
             Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
                 let state = Elsewhere {
@@ -74,6 +68,21 @@ impl Engine<'_> {
             }
             Content::Returned { group, message } => self.take_returned(&group, message),
             Content::Settled { member, count } => self.take_settled(now, (from, member), count),
+            content => self.take_of_replay(now, from, content),
+        }
+    }
+
+    /// A forward about a replay of retained messages.
+    #[inline(never)]
+    fn take_of_replay(&mut self, now: Instant, from: u16, content: Content) {
+        match content {
+            Content::Replay { question, filter, heard } => self.take_replay(now, from, question, &filter, heard),
+            Content::RenewReplay { before, question, heard } => self.take_renewed(now, from, before, question, heard),
+            Content::MoreOfReplay(question) => self.serve_more(now, from, question),
+            Content::EndReplay(question) => self.end_served(from, question),
+            Content::Replayed { question, message } => self.take_replayed(question, message),
+            Content::PortionEnd { question, end } => self.take_portion_end(question, end),
+            _ => {}
         }
     }
 
@@ -92,6 +101,9 @@ impl Engine<'_> {
     #[inline]
     fn take_and_answer(&mut self, now: Instant, from: u16, message: SharedMessage) {
         let asks = message.asks();
+        if message.retain() {
+            self.shards.stamps.hear(from, message.stamp >> 16);
+        }
         let fate = self.take_message(now, message);
         if asks {
             self.answer(from, fate);

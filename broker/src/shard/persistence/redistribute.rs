@@ -1,14 +1,14 @@
 //! Restoring a store with another number of shards than it was made for.
 //!
 //! Sessions go to the home shards of their Client Identifiers, shared subscriptions to the home shards of their filters, and records
-//! that belong to either go with them. Retained messages go to all shards. Cores restore the new records on trial before the store
+//! that belong to either go with them. Retained messages go to the owners of their topics. Cores restore the new records on trial before the store
 //! adopts them: if a core has no room, the store stays as it was.
 
 use crate::config::Config;
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
 use goldcrest_core::{AllowAll, Broker, Memory, RestoreError, Shard};
 use goldcrest_store::{Batch, Failure, Key, LogStore, Store as _};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -111,8 +111,8 @@ struct Plan {
     members: HashMap<(Place, String), u32>,
     /// The slot of each message in each new shard that needs it.
     messages: HashMap<(Place, u16), u32>,
-    /// The latest retained message of each topic.
-    retained: HashSet<Place>,
+    /// The latest retained message of each topic, and the owner of the topic.
+    retained: HashMap<Place, u16>,
     counters: Option<record::CountersRecord>,
     /// How many slots of a kind are used in a new shard.
     taken: HashMap<(u16, u8), u32>,
@@ -130,8 +130,8 @@ impl Plan {
                 let read = match record::open(sealed) {
                     Ok(Record::Put(_, Value::Message(message))) => {
                         let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
-                        // A message without payload is a tombstone, which is not needed: no older message is under way that could bring
-                        // the removed message back.
+                        // Before version 0.2 each shard had a copy, and a message without payload said that a message was removed. This is
+                        // not needed: no older message is under way that could bring the removed one back.
                         if message.body.len() > topic.len() + message.properties_len as usize {
                             topics.insert(key.slot, (topic.to_vec(), message.stamp));
                         }
@@ -154,9 +154,10 @@ impl Plan {
             })?;
             taken?;
         }
-        for (_, place) in retained.into_values() {
-            (0..new).for_each(|shard| plan.need(place, shard));
-            plan.retained.insert(place);
+        for (topic, (_, place)) in retained {
+            let owner = Shard::owner_of_topic(&topic, new);
+            plan.need(place, owner);
+            plan.retained.insert(place, owner);
         }
         Ok(plan)
     }
@@ -287,17 +288,21 @@ impl Plan {
                 let value = record::SubscriptionRecord { session, ..subscription };
                 to.put(place, Kind::Subscription, Value::Subscription(value))
             }
-            Value::Message(_) | Value::Retained => {
-                let is_message = matches!(value, Value::Message(_));
-                let kind = if is_message { Kind::Message } else { Kind::Retained };
-                let shards = if is_message || self.retained.contains(&old) { 0..self.new } else { 0..0 };
-                for new in shards {
+            Value::Message(_) => {
+                for new in 0..self.new {
                     if let Some(slot) = self.message(old, new) {
-                        to.put((new, slot), kind, value)?;
+                        to.put((new, slot), Kind::Message, value)?;
                     }
                 }
                 Ok(())
             }
+            Value::Retained => match self.retained.get(&old) {
+                Some(&owner) => match self.message(old, owner) {
+                    Some(slot) => to.put((owner, slot), Kind::Retained, value),
+                    None => Ok(()),
+                },
+                None => Ok(()),
+            },
             Value::Delivery(delivery) => {
                 let Some(receiver) = self.receiver(shard, delivery.to) else { return Ok(()) };
                 let through = self.through(shard, delivery.through, receiver);

@@ -10,6 +10,7 @@ use crate::engine::neighbours::bodies::Paged;
 use crate::engine::router::Retained;
 use crate::engine::siblings::{SiblingRecords, Siblings};
 use crate::mem::Handle;
+use crate::seam::kind::Kind;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
@@ -47,9 +48,15 @@ impl Engine<'_> {
         let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(RestoreError::Invalid)?;
         let order = entry.order;
         if entry.payload_len() == 0 {
-            return self.restore_tombstone(message);
+            return Err(RestoreError::Invalid);
         }
         let kept = self.with_topic(message, |broker, topic| {
+            if !broker.keeps_retained(topic) {
+                // Before version 0.2 each shard kept every retained message. This record is not needed: the owner of the topic has one.
+                broker.messages.journal.pause(false);
+                broker.messages.journal.mark(Kind::Retained, message.index());
+                return Ok(());
+            }
             let other = broker.router.retained_at(topic).map(|Retained(other)| other.cast());
             if other.is_some_and(|other| broker.messages.get(other).order > order) {
                 return Err(RestoreError::Duplicate);
@@ -69,17 +76,6 @@ impl Engine<'_> {
             Ok(())
         });
         kept.unwrap_or(Err(RestoreError::NoRoom))
-    }
-
-    /// Restores a tombstone for the other shards: a message without payload shows that a retained message was removed.
-    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
-        if !self.has_siblings() {
-            return Err(RestoreError::Invalid);
-        }
-        self.with_topic(message, |broker, topic| broker.restore_removal(topic, message))
-            .ok_or(RestoreError::Invalid)?;
-        self.messages.set_kept(message, true);
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ mod receipts;
 use crate::durable::record::{self, Kind, Record, Value};
 use crate::engine::Engine;
 use crate::engine::messages::Residency;
-use crate::engine::router::{RetainedCursor, SubscriptionOptions};
+use crate::engine::router::SubscriptionOptions;
 use crate::engine::sessions::{Session, StoredWill};
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
 use crate::mem::{Handle, OWNED, one_more};
@@ -203,7 +203,7 @@ impl Engine<'_> {
         entry.subscriptions = one_more(entry.subscriptions);
         if value.replaying && filter.share_name().is_none() {
             // The replay starts over, once the retained messages are known. Without memory for it there is none.
-            self.insert_replay(session, subscription, filter, RetainedCursor::START);
+            self.insert_replay(session, subscription, filter);
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Engine<'_> {
         }
     }
 
-    fn begin_replays(&mut self) {
+    pub(crate) fn begin_replays(&mut self) {
         for slot in 0..self.replays.slots() {
             let replay = Handle::from_index(slot);
             if self.replays.is_live(replay) {

@@ -14,6 +14,10 @@ use crate::mem::heap::{MemoryAccount, MemoryCeiling, MemoryUse, allocated};
 const WAITING: usize = 96;
 /// The bytes that a replay takes beside its entry: its place in the tree of replays, whose nodes are at least half full.
 const REPLAYING: usize = 40;
+/// The bytes that a replay of a broker with siblings takes beside its entry: what it wants of them, and its place among the open questions.
+const READING: usize = 160;
+/// What a replay knows of each sibling: how far the sibling had counted.
+const HEARD: usize = 8;
 /// The bytes that a message takes beside its entry where bodies may be left to the store: its places in the list of recorded bodies and in the list
 /// of bodies that may be evicted. Both lists double when they grow.
 const IN_STORE: usize = 96;
@@ -70,6 +74,7 @@ impl Tables<'_> {
         self.replays.add_beside(REPLAYING);
         if config.shard.siblings() > 0 {
             self.connections.add_lasting(WAITING);
+            self.replays.add_beside(READING.saturating_add(HEARD.saturating_mul(config.shard.siblings() as usize)));
         }
         if config.may_keep_latest() {
             self.deliveries.add_beside(BY_TOPIC);

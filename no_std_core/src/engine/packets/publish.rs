@@ -54,7 +54,9 @@ impl<'m> Engine<'m> {
         if !self.has_credit_for(handle, publish) {
             return Ok(Taken::NotNow);
         }
-        if (self.may_refuse || self.store_is_full) && !self.siblings_were_asked_for_room(handle, publish) {
+        if (self.may_refuse || self.store_is_full || publish.retain)
+            && !self.siblings_were_asked_for_room(handle, publish)
+        {
             return Ok(Taken::NotNow);
         }
         // A packet that is a duplicate sets its Topic Alias, too.
@@ -226,8 +228,8 @@ impl<'m> Engine<'m> {
         };
         let publisher_key = self.publisher_key(session);
         let parts = [topic.as_str().as_bytes(), properties, publish.payload];
-        // A retained message is kept anyway.
-        let asks = publish.qos > QoS::AtMostOnce && !publish.retain;
+        // A message that is retained here is kept anyway.
+        let asks = publish.qos > QoS::AtMostOnce && !(publish.retain && self.keeps_retained(topic));
         let mut routing = Routing::new(topic, draft, parts);
         (routing.publisher, routing.publisher_key, routing.asks) = (Some(session), publisher_key, asks);
         if self.store_is_full {
@@ -321,7 +323,7 @@ impl<'m> Engine<'m> {
     }
 
     pub(crate) fn publish_local(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
-        // Retained messages go to all other shards anyway.
+        // Until the greeting is over retained messages go to all other shards.
         if self.is_greeting() && !message.retain {
             return Err(Full);
         }

@@ -9,7 +9,7 @@ pub(crate) use bound::Bound;
 pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
 pub(crate) use outbound::Outbound;
-pub(crate) use outcome::{Acknowledged, Deadline, Started};
+pub(crate) use outcome::{Acknowledged, Deadline, Replayed, Started};
 
 use crate::config::Limits;
 use crate::engine::ConnectionHandle;
@@ -192,7 +192,8 @@ impl Default for Session {
 
 links!(Chained for Session: hash, chain);
 
-/// A search for the retained messages that match a new subscription. They are sent one after another as the client has room.
+/// A search for the retained messages that match a new subscription. They are sent one after another as the client has room. If another
+/// shard asked for them, the replay belongs to no Session here.
 #[derive(Debug)]
 pub struct Replay {
     pub(crate) next: Option<Handle<Replay>>,
@@ -207,6 +208,8 @@ pub struct Replay {
     pub(crate) has_next: bool,
     /// Whether the client has subscribed once more meanwhile: after its last message the replay begins anew.
     pub(crate) again: bool,
+    /// What the replay has to do with other shards.
+    pub(crate) shards: <Shards as Neighbour>::OfReplay,
 }
 
 impl Replay {
@@ -219,6 +222,7 @@ impl Replay {
         cursor: crate::engine::router::RetainedCursor::START,
         has_next: false,
         again: false,
+        shards: Empty::EMPTY,
     };
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::ResendExpired;
 use crate::engine::messages::{Delivery, Message};
+use crate::mem::Handle;
 use crate::time::Instant;
 
 /// What an acknowledgement from the client did.
@@ -42,4 +43,16 @@ pub(crate) enum Started {
     Later,
     /// The delivery has no room in flight.
     Not,
+}
+
+/// The result of looking at the next retained message.
+pub(crate) enum Replayed {
+    /// The message is to be transmitted.
+    Start(Handle<Delivery>),
+    /// The message is not to be sent, or not before a batch is safe: look for the next one.
+    GoOn,
+    /// There is no room for the message now, or another shard has not sent it yet.
+    Wait,
+    /// There is no further message.
+    Over,
 }

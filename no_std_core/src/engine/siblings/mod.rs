@@ -10,7 +10,7 @@ use crate::engine::messages::{Delivery, Message};
 use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
-use crate::engine::sessions::Session;
+use crate::engine::sessions::{Replay, Replayed, Session};
 use crate::mem::Handle;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
@@ -150,7 +150,24 @@ pub(crate) trait Siblings {
 
     // ---- the route of a message
 
-    /// Adds the other shards that may want a message to this topic: all that want it, and seldom others. If the message is retained, all.
+    /// Whether this shard keeps the retained message of a topic.
+    #[inline(always)]
+    fn keeps_retained(&self, _topic: TopicName<'_>) -> bool {
+        true
+    }
+
+    /// How many messages of clients other shards retain, as far as they have told.
+    #[inline]
+    fn retained_elsewhere(&self) -> usize {
+        0
+    }
+
+    /// Another message is retained, or one less.
+    #[inline]
+    fn retained_count_changed(&mut self) {}
+
+    /// Adds the other shards that may want a message to this topic: all that want it, and seldom others. If the message is to be retained,
+    /// also the shard that keeps it.
     #[inline]
     fn add_wanted_elsewhere(
         &mut self,
@@ -160,19 +177,9 @@ pub(crate) trait Siblings {
     ) {
     }
 
-    /// A client's message is about to be retained: gives it a stamp.
+    /// A message was published here that is to be retained, on this shard or on another one: gives it a stamp.
     #[inline]
-    fn stamp_retained(&mut self, _message: Handle<Message>) {}
-
-    /// Whether the topic has a newer retained message than `message`, or had one that was removed later.
-    #[inline]
-    fn is_outdated(&mut self, _topic: TopicName<'_>, _message: Handle<Message>) -> bool {
-        false
-    }
-
-    /// The retained message of a topic has expired; it had this stamp.
-    #[inline]
-    fn retained_has_expired(&mut self, _topic: TopicName<'_>, _stamp: u64) {}
+    fn stamp_retained(&mut self, _routing: &mut Routing<'_>) {}
 
     /// Sends a message to the other shards that want it. If its publisher is to be told its fate, asks these shards.
     #[inline]
@@ -247,6 +254,44 @@ pub(crate) trait Siblings {
     /// The queue of a Session has become empty.
     #[inline]
     fn queue_is_empty(&mut self, _session: Handle<Session>) {}
+
+    // ---- replays of retained messages
+
+    /// Whether other shards may have retained messages that match a filter.
+    #[inline(always)]
+    fn may_be_retained_elsewhere(&self, _filter: TopicFilter<'_>) -> bool {
+        false
+    }
+
+    /// A replay for a Session here was made.
+    #[inline]
+    fn replay_was_made(&mut self, _session: Handle<Session>, _replay: Handle<Replay>, _filter: TopicFilter<'_>) {}
+
+    /// The client has subscribed once more while the replay is going on.
+    #[inline]
+    fn replay_is_renewed(&mut self, _replay: Handle<Replay>) {}
+
+    /// A replay begins anew.
+    #[inline]
+    fn replay_is_repeated(&mut self, _replay: Handle<Replay>) {}
+
+    /// A replay has ended, or is about to end before it has sent all.
+    #[inline]
+    fn replay_has_ended(&mut self, _replay: Handle<Replay>) {}
+
+    /// A replay has sent the retained messages of this shard: sends the next one of the other shards, if there is one and room for it.
+    /// [`Replayed::Over`] after the last one.
+    #[inline(always)]
+    fn replay_from_siblings(
+        &mut self,
+        _now: Instant,
+        _session: Handle<Session>,
+        _replay: Handle<Replay>,
+        _subscription: Handle<Subscription>,
+        _window: u16,
+    ) -> Replayed {
+        Replayed::Over
+    }
 
     // ---- looking ahead
 

@@ -2,7 +2,6 @@
 
 use crate::engine::messages::Message;
 use crate::mem::Handle;
-use crate::topic::TopicName;
 
 /// A message to another shard, which is recorded here until it is safe there.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +26,6 @@ pub(crate) trait SiblingRecords {
     /// A message with this stamp was restored.
     #[inline]
     fn stamp_was_restored(&mut self, _stamp: u64) {}
-
-    /// A retained message without payload was restored: it records that the retained message of the topic was removed. Returns
-    /// whether this record is still needed.
-    #[inline]
-    fn restore_removal(&mut self, _topic: TopicName<'_>, _message: Handle<Message>) -> bool {
-        false
-    }
 
     /// Restores a message on its way to another shard. Returns whether the record makes sense.
     #[inline]

@@ -17,7 +17,6 @@ use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::router::{SIDE_BY_SIDE, Subscription};
-use crate::engine::routing::is_reserved_for_server;
 use crate::engine::sessions::Session;
 use crate::mem::heap::MemoryAccount;
 use crate::mem::{Handle, Hasher, one_less, one_more};
@@ -167,14 +166,6 @@ impl Engine<'_> {
     #[inline]
     pub(crate) fn check_seeds(&self) -> Result<(), SeedMismatch> {
         self.shards.interest.foreign.map_or(Ok(()), |shard| Err(SeedMismatch { shard }))
-    }
-
-    /// Adds all other shards, which get each retained message.
-    #[inline(never)]
-    pub(super) fn add_all(&self, topic: TopicName<'_>, wanted: &mut SiblingSet) {
-        // Each of them records the retained messages it keeps.
-        let is_durable = !is_reserved_for_server(topic);
-        self.shards.links.others().for_each(|other| wanted.insert(other, is_durable));
     }
 
     /// Whether other shards were told that a filter has a subscriber here, or that a connection waits to subscribe to it.
