@@ -201,8 +201,7 @@ fn hand_over_in_vain(qos: u8, shapes: u32) {
     let (mut forwards, mut handed_over) = (VecDeque::with_capacity(BATCH), 0);
     for round in 0..2 * TIMES / BATCH {
         let id = |n| (round * BATCH + n) as u16 + 1;
-        let packets: Vec<u8> =
-            (0..BATCH).flat_map(|n| publish(Version::V3_1_1, qos, "a/b/c/d/e", id(n))).collect();
+        let packets: Vec<u8> = (0..BATCH).flat_map(|n| publish(Version::V3_1_1, qos, "a/b/c/d/e", id(n))).collect();
         let mut work = || {
             beds[0].hand_in(publisher, &packets);
             beds[0].broker.poll_forwards(&mut forwards);
@@ -210,7 +209,11 @@ fn hand_over_in_vain(qos: u8, shapes: u32) {
             assert!(beds[1].broker.handle_forwards(NOW, 0, &mut forwards).is_ok());
             assert!(forwards.is_empty());
         };
-        if round >= TIMES / BATCH { measured(&mut work) } else { work() }
+        if round >= TIMES / BATCH {
+            measured(&mut work)
+        } else {
+            work()
+        }
         beds.iter_mut().for_each(Bed::settle);
         exchange(&mut beds);
     }
