@@ -435,16 +435,19 @@ fn forwards_from_another_shard_are_handled_in_portions_and_in_order() {
     while brokers[1].poll_transmit(NOW, subscriber, &mut out).written > 0 || brokers[1].poll_ready().is_some() {
         carry(&mut brokers);
     }
-    let mut rest: Vec<u8> = (0..200)
-        .flat_map(|number: u8| {
-            let topic = topic(10);
-            [&[0x30][..], &length(2 + topic.len() + 1), &[0, topic.len() as u8], topic.as_bytes(), &[number]].concat()
-        })
-        .collect();
-    while !rest.is_empty() {
-        let received = brokers[0].handle_bytes(NOW, publisher, &rest);
-        rest.drain(..received.consumed);
+    let publish = |broker: &mut Broker<'static>, topic: &str, numbers: std::ops::Range<u8>| {
+        for number in numbers {
+            let length = length(2 + topic.len() + 1);
+            let packet = [&[0x30][..], &length, &[0, topic.len() as u8], topic.as_bytes(), &[number]].concat();
+            assert_eq!(broker.handle_bytes(NOW, publisher, &packet).consumed, packet.len());
+        }
+    };
+    // Messages that nobody wants are little work. So more and more may be in transit.
+    for _ in 0..40 {
+        publish(&mut brokers[0], "a/in/vain", 0..20);
+        carry(&mut brokers);
     }
+    publish(&mut brokers[0], &topic(10), 0..200);
     let mut list = VecDeque::new();
     assert_eq!(brokers[0].poll_forwards(&mut list), Some(1));
     assert_eq!(list.len(), 200);

@@ -51,10 +51,11 @@ impl core::error::Error for SeedMismatch {}
 pub(crate) enum Content {
     /// A message for the receiver's own subscribers. If it has RETAIN and the receiver owns its topic, it is retained there.
     Message(SharedMessage),
-    /// The sender has handled so many messages. It also gives back the memory of bodies that it does not need any more. Otherwise, if
+    /// The sender has handled so many messages, and so many may be in transit to it from now on. It also gives back the memory of bodies that it does not need any more. Otherwise, if
     /// messages go in one direction alone, their sender would have to ask the allocator for each body.
     Confirmed {
         count: u32,
+        window: u32,
         spares: SpareBuffers,
     },
     /// The fate of the next `count` messages about which the receiver has asked.

@@ -72,39 +72,53 @@ impl Engine<'_> {
         to: &SiblingSet,
         place: impl Fn(&mut Self, u16, bool) -> u64,
     ) -> Option<QuestionId> {
-        // The owner of the topic alone says whether a message is retained.
-        let owner = if asks && shared.retain() { self.owner_of_shared(&shared) } else { None };
-        let question = asks.then(|| self.shards.questions.open(owner.is_some()));
-        if asks && owner.is_none() {
+        if asks && shared.retain() {
+            return self.send_and_ask_owner(shared, to, place);
+        }
+        let question = asks.then(|| self.shards.questions.open(false));
+        if asks {
             shared.ask();
         }
         let mut one_before = None;
         for (sibling, is_durable) in to.iter() {
             let sequence = place(self, sibling, is_durable);
-            let asked = question.filter(|_| owner.is_none_or(|owner| owner == sibling));
-            if let Some(question) = asked {
+            if let Some(question) = question {
                 self.shards.questions.ask(question, sibling);
             }
-            if let Some((to, sequence, is_owner)) = one_before.replace((sibling, sequence, owner == Some(sibling))) {
-                let mut copy = shared.clone().at(sequence);
-                if is_owner {
-                    copy.ask();
-                }
-                self.send_message(to, sequence, Content::Message(copy));
+            if let Some((to, sequence)) = one_before.replace((sibling, sequence)) {
+                self.send_message(to, sequence, Content::Message(shared.clone().at(sequence)));
             }
         }
         // The last shard gets the reference to the body, and not a copy of the reference.
-        if let Some((to, sequence, is_owner)) = one_before {
+        if let Some((to, sequence)) = one_before {
             shared.sequence = sequence;
-            if is_owner {
-                shared.ask();
-            }
             self.send_message(to, sequence, Content::Message(shared));
         }
         question
     }
 
+    /// Sends a message with RETAIN to each of these shards. The owner of its topic alone says whether the message is retained.
     #[inline(never)]
+    fn send_and_ask_owner(
+        &mut self,
+        shared: SharedMessage,
+        to: &SiblingSet,
+        place: impl Fn(&mut Self, u16, bool) -> u64,
+    ) -> Option<QuestionId> {
+        let owner = self.owner_of_shared(&shared);
+        let question = self.shards.questions.open(owner.is_some());
+        for (sibling, is_durable) in to.iter() {
+            let sequence = place(self, sibling, is_durable);
+            let mut copy = shared.clone().at(sequence);
+            if owner.is_none_or(|owner| owner == sibling) {
+                self.shards.questions.ask(question, sibling);
+                copy.ask();
+            }
+            self.send_message(sibling, sequence, Content::Message(copy));
+        }
+        Some(question)
+    }
+
     fn owner_of_shared(&self, shared: &SharedMessage) -> Option<u16> {
         self.owner_of_retained(core::str::from_utf8(shared.topic()).ok()?)
     }

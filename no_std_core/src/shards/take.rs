@@ -12,7 +12,8 @@ use crate::shards::home::Remote;
 use crate::time::Instant;
 
 impl Engine<'_> {
-    pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
+    #[inline]
+    fn take_forward(&mut self, now: Instant, from: u16, forward: Forward) {
         if self.shards.greeting.is_going_on() && self.shards.greeting.is_early(&forward.0) {
             self.shards.greeting.set_aside(from, forward);
             return;
@@ -31,9 +32,9 @@ impl Engine<'_> {
             Content::Message(message) => self.take_and_answer(now, from, message),
             Content::Answers { fate, count } => self.take_answers(now, from, fate, count),
             Content::Safe(sequence) => self.end_transits(from, sequence),
-            Content::Confirmed { count, spares } => {
+            Content::Confirmed { count, window, spares } => {
                 self.messages.bytes.put_spare_buffers(spares);
-                self.shards.links.confirmed(from, count);
+                self.shards.links.confirmed(from, count, window);
                 self.wake_congested();
             }
             Content::Interest { seed, changes } => self.take_interest(from, seed, &changes),
@@ -90,7 +91,7 @@ impl Engine<'_> {
     /// was not received before a restart already.
     #[inline]
     fn note_arrival(&mut self, from: u16, sequence: u64, body_len: usize) -> bool {
-        self.shards.links.confirm(from, || self.messages.bytes.take_spare_buffers());
+        self.shards.links.note_arrival(from);
         if sequence > 0 {
             // The credit came even with a message that was received before, because it was sent again.
             self.take_credit(body_len);
@@ -110,6 +111,23 @@ impl Engine<'_> {
         }
     }
 
+    /// Handles one forward.
+    pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
+        let before = self.work.done();
+        self.take_forward(now, from, forward);
+        self.confirm_if_due(from, before);
+    }
+
+    /// Confirms the messages of another shard, if there are enough of them or if they were much work. The work was done since its count was
+    /// at `before`.
+    #[inline]
+    fn confirm_if_due(&mut self, from: u16, before: u64) {
+        if self.shards.links.count_work(from, self.work.done().wrapping_sub(before)) {
+            let spares = self.messages.bytes.take_spare_buffers();
+            self.shards.links.confirm(from, spares);
+        }
+    }
+
     /// Handles as many forwards as the share of work allows; the others stay in the list.
     pub(crate) fn on_forwards(&mut self, now: Instant, from: u16, forwards: &mut VecDeque<Forward>) {
         let before = self.work;
@@ -118,10 +136,12 @@ impl Engine<'_> {
                 let (topics, count) = gather(forwards.iter().take(SIDE_BY_SIDE).filter_map(topic_of));
                 self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
             }
+            let before = self.work.done();
             for _ in 0..SIDE_BY_SIDE {
                 let Some(forward) = forwards.pop_front() else { break };
-                self.on_forward(now, from, forward);
+                self.take_forward(now, from, forward);
             }
+            self.confirm_if_due(from, before);
         }
         if forwards.is_empty() {
             // The memory is used from its beginning again, where the next forwards are in the caches.
