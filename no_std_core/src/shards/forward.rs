@@ -23,7 +23,8 @@ use crate::time::Instant;
 pub struct Forward(pub(crate) Content);
 
 impl Forward {
-    /// The most messages to another shard that it has not confirmed. Beyond this number publishers wait.
+    /// The most messages to another shard that it has not confirmed. Beyond this number publishers wait; beyond fewer if the messages are much work
+    /// there.
     pub const MAX_IN_TRANSIT: u32 = 8192;
 
     /// The most bytes that all empty queues of a broker keep for later forwards. While forwards wait their places are claimed from the ceiling on

@@ -9,8 +9,8 @@
 //!   vain: that costs some work, but no shard that wants the message is left out. All shards must have the same seed; it is checked. A
 //!   SUBSCRIBE is handled only after all other shards have answered a fence. So a client that has received SUBACK gets all messages that are
 //!   published from then on, and all retained messages that were acknowledged before, on whichever shard.
-//! - **Messages** go once to each shard that wants them. The body is shared, not copied. The number of unconfirmed messages is bounded;
-//!   beyond the bound publishers wait.
+//! - **Messages** go once to each shard that wants them. The body is shared, not copied. The number of unconfirmed messages is bounded,
+//!   by fewer if they are much work for the other shard; beyond the bound publishers wait.
 //! - **Answers.** A shard answers whether it keeps a message of QoS 1 or 2. If the publisher's shard does not keep the message, a PUBACK or
 //!   PUBREC of MQTT 5.0 waits for the answers.
 //! - **Retained messages.** The owner of a topic keeps its retained message (`Shard::owner_of_topic`), records it and removes it when it expires. A
