@@ -99,9 +99,9 @@ impl TlsSettings {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads all files anew if one of them has changed, and takes them over together. If one can't be used the old ones stay in use. Is to be called
-    /// again and again: files that are written one after the other fit only in the end, so the log has a fault that is there twice in a row.
-    /// Returns whether the files were taken over.
+    /// Reads all files anew if one of them has changed, and replaces the settings as a whole. If a file can't be used the settings stay as they were.
+    /// Files are written one after the other, so for a moment they may not belong together. The caller calls again every few seconds, and a
+    /// fault is logged only when it is found twice in a row. Returns whether the settings were replaced.
     pub(crate) fn refresh(&self, which: Refresh) -> bool {
         let stamps = stamps(&self.config);
         let mut files = self.files();

@@ -1,8 +1,8 @@
 //! Replays on other shards that read the retained messages of this one.
 //!
-//! Each has its place in the tree, as the replays of Sessions here. The search begins when all messages have come that came to the reader
-//! before its SUBSCRIBE: an older message of a topic could be found otherwise. A search stops after a portion, and goes on when the reader
-//! asks for more.
+//! Each such replay has its place in the tree, as the replays of Sessions here. The search begins once this shard has all messages that had
+//! come to the reader before its SUBSCRIBE. Otherwise the search could find an older message of a topic than the reader has seen. A search
+//! stops after a portion, and goes on when the reader asks for more.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -31,7 +31,7 @@ const SEARCHES: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct ServedReplays {
     by_question: BTreeMap<(u16, u32), Handle<Replay>>,
-    /// Those that wait until other shards have said how far they have counted.
+    /// The replays that wait until other shards have said how far they have counted.
     waiting: Vec<(u16, u32)>,
 }
 

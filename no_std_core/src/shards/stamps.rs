@@ -1,8 +1,8 @@
 //! Stamps of retained messages: which of them came before a SUBSCRIBE.
 //!
-//! Each shard counts the messages that are published there and are to be retained. The count is the stamp of the message, wherever the
-//! message is kept. Whatever one shard sends another one comes in the order of stamps. So one number for each other shard says which of its
-//! messages have come, and which have not.
+//! Each shard counts the messages with RETAIN that are published on it. The count is the stamp of the message, wherever the message is kept.
+//! One shard sends another one messages in the order of their stamps. So one number for each other shard says which of its messages have
+//! come, and which have not.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
