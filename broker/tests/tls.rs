@@ -292,7 +292,7 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     let with_other = authority.client(&[&TLS13], Some(&authority.issue("d", 6, Vec::new())));
     let mut other = Client::on(open(gateway.addresses()[1], &with_other)).connected("other");
     authority.revoke(&[5]);
-    gateway.reload_certificates();
+    gateway.reload_files();
     revoked.receive(|packet| match packet {
         Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::NotAuthorized),
         other => panic!("{other:?}"),
@@ -303,13 +303,13 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     // A key that is half written.
     let key = std::fs::read(authority.file("server.key")).unwrap();
     std::fs::write(authority.file("server.key"), &key[..key.len() / 2]).unwrap();
-    gateway.reload_certificates();
+    gateway.reload_files();
     wait_until("the fault is told", || get(&gateway, "/ready").contains("the old ones stay in use: "));
     assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 1\n"));
     assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_seconds{listener=\"127.0.0.1:0\"} "));
     assert_eq!(shown(&gateway, &authority), second);
     std::fs::write(authority.file("server.key"), &key).unwrap();
-    gateway.reload_certificates();
+    gateway.reload_files();
     wait_until("the fault is gone", || get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 0\n"));
     stays.subscribe("t", QoS::AtMostOnce);
 }

@@ -1,7 +1,6 @@
 //! Whether the gateway lives and is ready, and why not.
 
 use super::{ANSWER_TIME, AdminState, Served};
-use crate::net::Certificates;
 use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::time::Duration;
 use tokio::time::timeout_at;
@@ -58,9 +57,9 @@ pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
 /// Less of the ceiling than one part in so many is free: memory is short.
 const SHORT: usize = 8;
 
-/// What to know about a gateway that is ready all the same: certificates that can't be read anew, and that memory is short.
+/// What to know about a gateway that is ready all the same: files that can't be read anew, and that memory is short.
 pub(super) fn notes(state: &AdminState) -> Vec<String> {
-    let mut notes = state.certificates.get().map_or_else(Vec::new, Certificates::faults);
+    let mut notes: Vec<String> = state.files.get().into_iter().flatten().flat_map(|files| files.faults()).collect();
     notes.extend(state.served.get().and_then(|served| is_short(&served.memory)));
     notes
 }

@@ -36,6 +36,7 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
+use crate::config::FromFiles;
 use crate::net::{AwaitedAddresses, Certificates, ListenSocket};
 use crate::shard::Mailboxes;
 use goldcrest_core::MemoryCeiling;
@@ -70,6 +71,8 @@ struct AdminState {
     missing: AwaitedAddresses,
     /// Set if some listener has TLS.
     certificates: OnceLock<Certificates>,
+    /// Set if something was made of files that may change.
+    files: OnceLock<Vec<Arc<dyn FromFiles>>>,
     is_stopping: AtomicBool,
     /// Notified when the store became full, has room again, or failed.
     store_changed: Notify,
@@ -141,6 +144,11 @@ impl Admin {
         let _ = self.state.certificates.set(certificates);
     }
 
+    /// From now on operators hear of faults of these files.
+    pub(crate) fn tell_of_files(&self, files: Vec<Arc<dyn FromFiles>>) {
+        let _ = self.state.files.set(files);
+    }
+
     /// From now on the gateway is not ready, because it is being stopped.
     pub(crate) fn stopping(&self) {
         self.state.is_stopping.store(true, Ordering::Relaxed);
@@ -165,6 +173,7 @@ impl AdminState {
             is_serving: Notify::new(),
             missing: AwaitedAddresses::default(),
             certificates: OnceLock::new(),
+            files: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             store_changed: Notify::new(),
             end: Notify::new(),

@@ -6,7 +6,7 @@ use super::{Failure, LAST_WORDS, NO_DATA_DIR, read_config};
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, MemoryMax, default_data_dir, listen_addresses, shards_for_cores,
 };
-use crate::gateway::CertificateReload;
+use crate::gateway::FileReload;
 use crate::output::BackgroundWriter;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -135,7 +135,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
             });
         };
         crate::run(&config, shutdown, |gateway| {
-            if let Some((hangup, reload)) = hangup.zip(gateway.certificate_reload()) {
+            if let Some((hangup, reload)) = hangup.zip(gateway.file_reload()) {
                 tokio::spawn(reload_at(hangup, reload));
             }
             let text = greeting(
@@ -154,8 +154,8 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     served
 }
 
-/// Has certificates read anew at each signal.
-async fn reload_at(mut hangup: Signal, reload: CertificateReload) {
+/// Has files read anew at each signal.
+async fn reload_at(mut hangup: Signal, reload: FileReload) {
     while hangup.recv().await.is_some() {
         reload.ask();
     }

@@ -13,6 +13,7 @@ mod mistake;
 #[cfg(test)]
 mod tests;
 mod values;
+mod watched_files;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
@@ -22,6 +23,7 @@ pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSock
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;
+pub(crate) use watched_files::{FromFiles, Refresh, WatchedFiles};
 
 use document::Document;
 use goldcrest_core::Limits;

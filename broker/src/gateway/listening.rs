@@ -1,9 +1,9 @@
 //! Which threads accept connections on which listeners: shards where the bytes are those of MQTT, and threads of their own where a handshake comes first.
 
-use super::certificates::CertificateWatch;
+use super::watch::FileWatch;
 use super::{Failed, Gateway, StartError};
 use crate::config::{Config, cores};
-use crate::net::{Accepting, AwaitedAddresses, Certificates, ListenSocket, ListenerSetup, open_all};
+use crate::net::{Accepting, AwaitedAddresses, ListenSocket, ListenerSetup, open_all};
 use crate::shard::{Doorstep, DoorstepPlan, doorsteps_for};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -48,8 +48,8 @@ fn with_setups(sockets: Vec<ListenSocket>, setups: &[Arc<ListenerSetup>]) -> Vec
 pub(super) struct Listening {
     /// Those that accept connections with handshakes.
     _doorsteps: Vec<Doorstep>,
-    /// `None` if no listener has certificates.
-    pub(super) certificates: Option<CertificateWatch>,
+    /// `None` if the gateway was started without files that may change.
+    pub(super) files: Option<FileWatch>,
 }
 
 /// Listens and begins to accept connections. Each socket is given to one thread.
@@ -63,11 +63,7 @@ pub(super) fn begin(
     to_accept: Vec<oneshot::Sender<Vec<Accepting>>>,
     end: &UnboundedSender<Failed>,
 ) -> Result<Listening, StartError> {
-    let certificates = Certificates::of(setups);
-    if let (Some(admin), Some(certificates)) = (&gateway.admin, &certificates) {
-        admin.tell_of_certificates(certificates.clone());
-    }
-    let certificates = certificates.map(|it| CertificateWatch::start(it, gateway.mailboxes.0.clone())).transpose()?;
+    let files = FileWatch::start(gateway, setups)?;
     let sockets = sockets.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
     let accepting = with_setups(sockets.map_err(|(address, error)| StartError::Listen(address, error))?, setups);
     let (with_layers, plain): (Vec<_>, Vec<_>) = accepting.into_iter().partition(|(_, setup)| setup.has_layers());
@@ -84,7 +80,7 @@ pub(super) fn begin(
     for (to_accept, share) in to_accept.into_iter().zip(shares) {
         let _ = to_accept.send(share);
     }
-    Ok(Listening { _doorsteps: doorsteps.map_err(StartError::Thread)?, certificates })
+    Ok(Listening { _doorsteps: doorsteps.map_err(StartError::Thread)?, files })
 }
 
 /// Deals listeners out to so many threads.

@@ -1,32 +1,32 @@
 //! The gateway as a library: starting and stopping all shards, and requests of the embedding program while they run.
 //!
 //! ```text
-//! certificates  reads certificates anew when their files have changed
 //! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends unasked
 //! listening  which threads accept connections on which listeners
 //! settings  the configuration of all shards' brokers
+//! watch     reads files anew when they have changed
 //! ```
 
-mod certificates;
 mod client;
 mod control;
 mod failure;
 mod listening;
 mod memory;
 mod settings;
+mod watch;
 
 pub use client::{LocalClient, LocalClientError, ReceivedMessage};
 pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
-pub(crate) use self::certificates::CertificateReload;
 use self::failure::refuse_mistakes;
 use self::listening::Listening;
 use self::memory::MemoryPlan;
 pub(crate) use self::memory::other_bytes;
 use self::settings::BrokerSettings;
+pub(crate) use self::watch::FileReload;
 use crate::access::{Access, Principals};
 use crate::admin::Admin;
 use crate::config::{Config, MemoryBound, cores, shards_for_cores};

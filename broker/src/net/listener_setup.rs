@@ -2,8 +2,8 @@
 
 use super::listen_socket::ListenSocket;
 use super::revoked::Revoked;
-use super::tls_settings::{Refresh, TlsError, TlsSettings};
-use crate::config::Listener;
+use super::tls_settings::{TlsError, TlsSettings};
+use crate::config::{Listener, Refresh};
 use std::sync::Arc;
 
 /// A socket to accept connections on, and what these have in common.

@@ -38,7 +38,6 @@ pub(crate) use listener_setup::{Accepting, Certificates, ListenerSetup};
 pub(crate) use revoked::Revoked;
 pub(crate) use socket::{CHUNK, Holding, READ_BUFFER, ReadOutcome, Reading, Socket};
 pub(crate) use tls_fault::TlsFault;
-pub(crate) use tls_settings::Refresh;
 pub use tls_settings::TlsError;
 pub use transport::ClientCertificate;
 pub use transport::memory::MemoryStream;

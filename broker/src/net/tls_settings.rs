@@ -1,7 +1,7 @@
 //! What the TLS of a listener is made of: certificates, keys, CAs and lists of revoked certificates, read from their files.
 
 use super::revoked::Revoked;
-use crate::config::{ClientCertificates, TlsConfig, TlsVersion};
+use crate::config::{ClientCertificates, Refresh, TlsConfig, TlsVersion, WatchedFiles};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -11,7 +11,6 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -23,30 +22,17 @@ pub(crate) struct TlsSettings {
     /// The address of the listener, for the log.
     address: String,
     current: RwLock<Arc<ServerConfig>>,
-    files: Mutex<Files>,
+    files: WatchedFiles,
+    own: Mutex<OwnCertificate>,
 }
 
-/// What is known of the files of a listener.
+/// The certificate of the server, as far as the log tells of its end.
 #[derive(Debug)]
-struct Files {
-    /// The files as they were when they were read with success.
-    stamps: Vec<Option<Stamp>>,
-    /// Why the last try failed, and whether the log has it.
-    fault: Option<(TlsError, bool)>,
-    /// When the certificate of the server ends, in seconds since 1970.
+struct OwnCertificate {
+    /// When it ends, in seconds since 1970.
     not_after: i64,
     /// The last number of days left that the log has warned of.
     warned_of: Option<i64>,
-}
-
-/// What changes when a file is written or exchanged.
-type Stamp = (u64, u64, u64, i64, i64);
-
-/// Whether files that seem unchanged are read too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refresh {
-    Changed,
-    All,
 }
 
 /// Why the files of a listener's TLS can't be used.
@@ -78,11 +64,13 @@ impl TlsSettings {
     /// # Errors
     /// A file cannot be read, or is not what it is to be.
     pub(crate) fn read(config: &TlsConfig, address: String) -> Result<Self, TlsError> {
-        let stamps = stamps(config);
-        let (server, not_after) = server_config(config)?;
-        let files = Mutex::new(Files { stamps, fault: None, not_after, warned_of: None });
-        let settings = Self { config: config.clone(), address, current: RwLock::new(server), files };
-        settings.warn_of_end(&mut settings.files());
+        let named = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
+        let contents = format!("the certificates of {address}");
+        let (files, (server, not_after)) =
+            WatchedFiles::read(named.cloned().collect(), contents, || server_config(config))?;
+        let own = Mutex::new(OwnCertificate { not_after, warned_of: None });
+        let settings = Self { config: config.clone(), address, current: RwLock::new(server), files, own };
+        settings.warn_of_end();
         Ok(settings)
     }
 
@@ -95,40 +83,21 @@ impl TlsSettings {
         &self.address
     }
 
-    fn files(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own(&self) -> MutexGuard<'_, OwnCertificate> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads all files anew if one of them has changed, and replaces the settings as a whole. If a file can't be used the settings stay as they were.
-    /// Files are written one after the other, so for a moment they may not belong together. The caller calls again every few seconds, and a
-    /// fault is logged only when it is found twice in a row. Returns whether the settings were replaced.
+    /// Returns whether the settings were replaced.
     pub(crate) fn refresh(&self, which: Refresh) -> bool {
-        let stamps = stamps(&self.config);
-        let mut files = self.files();
-        let mut is_new = false;
-        if which == Refresh::All || files.fault.is_some() || stamps != files.stamps {
-            let address = &self.address;
-            match server_config(&self.config) {
-                Ok((server, not_after)) => {
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = server;
-                    *files = Files { stamps, fault: None, not_after, warned_of: None };
-                    is_new = true;
-                    tracing::info!("new connections to {address} get the certificates that were read anew");
-                }
-                Err(error) => {
-                    let before = files.fault.take().filter(|(before, _)| *before == error);
-                    let is_told = before.as_ref().is_some_and(|(_, is_told)| *is_told);
-                    let is_due = which == Refresh::All || before.is_some();
-                    if is_due && !is_told {
-                        tracing::error!(
-                            "the certificates of {address} can't be read anew, and the old ones stay in use: {error}"
-                        );
-                    }
-                    files.fault = Some((error, is_due));
-                }
-            }
+        let read = self.files.refresh(which, || server_config(&self.config));
+        let is_new = read.is_some();
+        if let Some((server, not_after)) = read {
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = server;
+            *self.own() = OwnCertificate { not_after, warned_of: None };
+            tracing::info!("new connections to {} get the certificates that were read anew", self.address);
         }
-        self.warn_of_end(&mut files);
+        self.warn_of_end();
         is_new
     }
 
@@ -144,14 +113,15 @@ impl TlsSettings {
     }
 
     /// Warns once a day that the certificate of the server ends soon.
-    fn warn_of_end(&self, files: &mut Files) {
+    fn warn_of_end(&self) {
         const SOON: i64 = 14;
-        let left = files.not_after - now();
+        let mut own = self.own();
+        let left = own.not_after - now();
         let days = left.div_euclid(24 * 60 * 60);
-        if days >= SOON || files.warned_of == Some(days) {
+        if days >= SOON || own.warned_of == Some(days) {
             return;
         }
-        files.warned_of = Some(days);
+        own.warned_of = Some(days);
         let (address, file) = (&self.address, self.config.certificate.display());
         if left < 0 {
             tracing::error!("the certificate of {address} has ended, and clients refuse it: {file}");
@@ -162,29 +132,17 @@ impl TlsSettings {
 
     /// Why the files can't be used as they are now; `None` if all are in use.
     pub(crate) fn fault(&self) -> Option<String> {
-        let files = self.files();
-        let (error, _) = files.fault.as_ref()?;
-        Some(format!("the certificates of {} can't be read anew, and the old ones stay in use: {error}", self.address))
+        self.files.fault()
     }
 
     /// The seconds until the certificate of the server ends; 0 if it has ended.
     pub(crate) fn seconds_left(&self) -> u64 {
-        (self.files().not_after - now()).try_into().unwrap_or(0)
+        (self.own().not_after - now()).try_into().unwrap_or(0)
     }
 }
 
 fn now() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
-}
-
-/// The files of a listener as they are; `None` for a file that can't be seen.
-fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
-    let files = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
-    let stamp = |file: &PathBuf| {
-        let seen = std::fs::metadata(file).ok()?;
-        Some((seen.dev(), seen.ino(), seen.size(), seen.mtime(), seen.mtime_nsec()))
-    };
-    files.map(stamp).collect()
 }
 
 /// Everything that connections of a listener need, and when the certificate of the server ends.
