@@ -2,7 +2,7 @@
 //! leaves its field as it is.
 
 use super::address::{ListenAddress, listen_addresses};
-use super::listeners::{ListenerKeys, listeners};
+use super::listener::{ListenerKeys, listeners};
 use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, scalar, string, within};
 use super::{CapacityLimits, Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;

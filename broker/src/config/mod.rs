@@ -5,9 +5,7 @@ mod capacity;
 mod data_dir;
 mod document;
 mod file;
-mod listeners;
-#[cfg(test)]
-mod listeners_tests;
+mod listener;
 mod memory;
 mod mistake;
 #[cfg(test)]
@@ -19,7 +17,7 @@ pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
-pub use listeners::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+pub use listener::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;

@@ -1,6 +1,7 @@
 //! The keys of `[[listener]]`.
 
-use super::{ClientCertificates, Config, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+use crate::config::Config;
 use std::path::{Path, PathBuf};
 
 fn read(text: &str) -> Result<Config, String> {

@@ -1,0 +1,151 @@
+//! The keys of a table `[[listener]]`: which go together, and the listeners that they stand for.
+
+use super::tls::{CrlDepth, FilePath, MOST_RECORD_BYTES, file, files};
+use super::websocket::{Origin, origins};
+use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+use crate::config::address::{ListenAddress, listen_addresses};
+use crate::config::values::{Boolean, Fault, Integer, Keys, OneOf, Table, Value, Word, list_of_some, string};
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
+
+/// The keys of a table `[[listener]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ListenerKeys {
+    #[serde(deserialize_with = "addresses")]
+    address: Vec<ListenAddress>,
+    allow_anonymous: Option<Boolean>,
+    transport: Option<OneOf<TransportWord>>,
+    #[serde(default, deserialize_with = "file")]
+    certificate: Option<PathBuf>,
+    #[serde(default, deserialize_with = "file")]
+    key: Option<PathBuf>,
+    #[serde(default, deserialize_with = "file")]
+    client_ca: Option<PathBuf>,
+    client_certificate: Option<OneOf<ClientCertificates>>,
+    #[serde(default, deserialize_with = "files")]
+    crl: Option<Vec<FilePath>>,
+    crl_depth: Option<OneOf<CrlDepth>>,
+    min_version: Option<OneOf<TlsVersion>>,
+    record_bytes: Option<Integer<u16, 512, MOST_RECORD_BYTES>>,
+    #[serde(default, deserialize_with = "origins")]
+    origins: Option<Vec<Origin>>,
+}
+
+/// What the clients of a listener speak below MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TransportWord {
+    Tcp,
+    Tls,
+    WebSocket,
+    WebSocketOverTls,
+}
+
+impl Word for TransportWord {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tcp", Self::Tcp), ("tls", Self::Tls), ("ws", Self::WebSocket), ("wss", Self::WebSocketOverTls)];
+}
+
+impl Keys for ListenerKeys {
+    const ALLOWED: &'static str = "a list of tables: [[listener]]";
+
+    fn check(&self) -> Result<(), Fault> {
+        let of_tls = [
+            ("certificate", self.certificate.is_some()),
+            ("key", self.key.is_some()),
+            ("client_ca", self.client_ca.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
+            ("crl", self.crl.is_some()),
+            ("crl_depth", self.crl_depth.is_some()),
+            ("min_version", self.min_version.is_some()),
+            ("record_bytes", self.record_bytes.is_some()),
+        ];
+        let (has_tls, has_websocket) = self.layers();
+        let given = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_there)| *is_there).map(|(key, _)| *key);
+        if let Some(key) = given(&of_tls).filter(|_| !has_tls) {
+            return Err(Fault::Other(format!("{key} is about transport = \"tls\" or \"wss\"")));
+        }
+        if self.origins.is_some() && !has_websocket {
+            return Err(Fault::Other("origins is about transport = \"ws\" or \"wss\"".to_owned()));
+        }
+        if !has_tls {
+            return Ok(());
+        }
+        if let Some((key, _)) = of_tls[..2].iter().find(|(_, is_there)| !is_there) {
+            return Err(Fault::Missing(key));
+        }
+        let asks = self.client_certificate.map_or(ClientCertificates::None, Value::get) != ClientCertificates::None;
+        let asked = [
+            ("client_ca", self.client_ca.is_some()),
+            ("crl", self.crl.is_some()),
+            ("crl_depth", self.crl_depth.is_some()),
+        ];
+        if asks && self.client_ca.is_none() {
+            return Err(Fault::Missing("client_ca"));
+        }
+        if let Some((key, _)) = asked.into_iter().find(|(_, is_there)| *is_there && !asks) {
+            let message = format!(
+                "{key} is about certificates of clients: say client_certificate = \"required\" or \"optional\" too"
+            );
+            return Err(Fault::Other(message));
+        }
+        if self.crl_depth.is_some() && self.crl.is_none() {
+            return Err(Fault::Missing("crl"));
+        }
+        Ok(())
+    }
+}
+
+impl ListenerKeys {
+    /// Whether its clients speak TLS, and whether they speak WebSocket.
+    fn layers(&self) -> (bool, bool) {
+        match self.transport.map_or(TransportWord::Tcp, Value::get) {
+            TransportWord::Tcp => (false, false),
+            TransportWord::Tls => (true, false),
+            TransportWord::WebSocket => (false, true),
+            TransportWord::WebSocketOverTls => (true, true),
+        }
+    }
+
+    /// The listeners that the table stands for, one for each of its addresses.
+    pub(in crate::config) fn listeners(self) -> impl Iterator<Item = Listener> {
+        let allow_anonymous = self.allow_anonymous.is_some_and(Value::get);
+        let (_, has_websocket) = self.layers();
+        let origins = self.origins.unwrap_or_default().into_iter().map(|origin| origin.0).collect();
+        let websocket = has_websocket.then_some(WebSocketConfig { origins });
+        let files = self.certificate.zip(self.key);
+        let tls = files.map(|(certificate, key)| {
+            let default = TlsConfig::new(certificate, key);
+            TlsConfig {
+                client_ca: self.client_ca,
+                client_certificate: self.client_certificate.map_or(default.client_certificate, Value::get),
+                crl: self.crl.unwrap_or_default().into_iter().map(|file| file.0).collect(),
+                crl_covers_chain: self.crl_depth.is_some_and(|depth| depth.get() == CrlDepth::Chain),
+                min_version: self.min_version.map_or(default.min_version, Value::get),
+                record_bytes: self.record_bytes.map_or(default.record_bytes, Value::get),
+                ..default
+            }
+        });
+        self.address.into_iter().map(move |address| Listener {
+            allow_anonymous,
+            tls: tls.clone(),
+            websocket: websocket.clone(),
+            ..Listener::at(address)
+        })
+    }
+}
+
+/// Reads the list of listeners.
+pub(in crate::config) fn listeners<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Vec<Table<ListenerKeys>>>, D::Error> {
+    list_of_some(from, "a list of tables: [[listener]], at least one; without listener the default is taken").map(Some)
+}
+
+/// The addresses that `address` accepts, with the quotes of TOML.
+const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
+     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
+
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenAddress>, D::Error> {
+    string(from, ADDRESSES, |text| listen_addresses(text).ok())
+}
