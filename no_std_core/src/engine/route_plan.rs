@@ -37,16 +37,23 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// What has to be known about a route.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RouteQuestion {
+#[derive(Clone, Copy)]
+pub(crate) struct RouteQuestion {
+    of_record: bool,
+    of_room: bool,
+}
+
+impl RouteQuestion {
     /// Whether the message needs a record.
-    Record,
+    pub(crate) const RECORD: Self = Self { of_record: true, of_room: false };
     /// Whether all subscribers have room.
-    Room,
-    /// Whether the message needs a record, and whether all subscribers have room.
-    RecordAndRoom,
-    /// Which other shards want the message.
-    Siblings,
+    pub(crate) const ROOM: Self = Self { of_record: false, of_room: true };
+    /// Whether anything subscribed here matches.
+    #[cfg_attr(
+        not(feature = "shards"),
+        expect(dead_code, reason = "only other shards send messages that nobody here wants")
+    )]
+    pub(crate) const MATCH: Self = Self { of_record: false, of_room: false };
 }
 
 /// The answers about a route. Only those that were asked for are valid.
@@ -55,20 +62,8 @@ pub(crate) struct RoutePlan {
     pub(crate) needs_record: bool,
     /// Whether all subscribers here have room, at least once expired messages are dropped.
     pub(crate) has_room: bool,
-    /// The other shards that want the message.
-    pub(crate) siblings: <Shards as Neighbour>::OfRoute,
-}
-
-impl RoutePlan {
-    /// Whether the rest of the walk can't change the answer.
-    fn is_decided(&self, question: RouteQuestion) -> bool {
-        match question {
-            RouteQuestion::Record => self.needs_record,
-            RouteQuestion::Room => !self.has_room,
-            RouteQuestion::RecordAndRoom => self.needs_record || !self.has_room,
-            RouteQuestion::Siblings => false,
-        }
-    }
+    /// Whether there is a subscriber here.
+    pub(crate) is_matched: bool,
 }
 
 /// How far a message was routed.
@@ -93,41 +88,44 @@ struct HandOut {
 impl<'m> Engine<'m> {
     /// Walks through the router to answer a question about a message before the message is accepted. Changes nothing.
     pub(crate) fn plan_route(&mut self, message: &Candidate<'_>, question: RouteQuestion) -> RoutePlan {
-        let is_recorded = self.messages.journal.is_on() && message.qos > QoS::AtMostOnce;
-        let mut siblings = Default::default();
-        if !message.from_sibling {
-            self.add_wanted_elsewhere(message.topic, false, &mut siblings);
-        }
+        let RouteQuestion { of_record, of_room } = question;
+        let is_recorded = of_record && self.messages.journal.is_on() && message.qos > QoS::AtMostOnce;
         let is_kept = self.messages.journal.is_on() && message.is_kept && !is_reserved_for_server(message.topic);
-        let mut plan = RoutePlan { needs_record: is_kept, has_room: true, siblings };
-        let (of_record, of_room) =
-            (question != RouteQuestion::Room, matches!(question, RouteQuestion::Room | RouteQuestion::RecordAndRoom));
+        let mut plan = RoutePlan { needs_record: of_record && is_kept, has_room: true, is_matched: false };
         let mut matches = self.router.matches(message.topic);
-        while !plan.is_decided(question)
+        // The rest of the walk can't change the answer once it is yes for a record, or no for room, or if a match is all that was asked for.
+        while !plan.needs_record
+            && plan.has_room
+            && (of_record || of_room || !plan.is_matched)
             && let Some(matched) = matches.next(&self.router)
         {
+            plan.is_matched = true;
             match matched {
                 Match::Subscription(subscription) => {
                     let entry = self.router.subscription(subscription);
                     let session = self.session_of(entry.subscriber());
-                    plan.needs_record |= is_recorded && of_record && self.is_durably_subscribed(subscription);
+                    plan.needs_record |= is_recorded && self.is_durably_subscribed(subscription);
                     plan.has_room &= !of_room || self.subscription_has_room(subscription, session, message);
                 }
                 Match::Group(group) => {
-                    plan.needs_record |= is_recorded && of_record && self.group_needs_record(group);
+                    plan.needs_record |= is_recorded && self.group_needs_record(group);
                     plan.has_room &= !of_room || self.group_will_have_room(group, message.cost);
                 }
             }
         }
         self.count_walk(&matches);
-        plan.needs_record |= is_recorded && plan.siblings.needs_record();
+        if is_recorded && !message.from_sibling {
+            let mut siblings = <Shards as Neighbour>::OfRoute::default();
+            self.add_wanted_elsewhere(message.topic, false, &mut siblings);
+            plan.needs_record |= siblings.needs_record();
+        }
         plan
     }
 
     /// Whether a message can't be accepted without a record.
     pub(crate) fn needs_record(&mut self, topic: TopicName<'_>, qos: QoS, is_kept: bool) -> bool {
         let message = Candidate { topic, qos, cost: 0, is_kept, publisher: None, from_sibling: false };
-        self.messages.journal.is_on() && self.plan_route(&message, RouteQuestion::Record).needs_record
+        self.messages.journal.is_on() && self.plan_route(&message, RouteQuestion::RECORD).needs_record
     }
 
     /// Whether a message of QoS 1 or 2 for this subscription is recorded.
@@ -210,12 +208,10 @@ impl<'m> Engine<'m> {
     fn check_route(&mut self, routing: &Routing<'_>, qos: QoS, retain: bool) -> Result<(), ReasonCode> {
         let is_full = self.store_is_full && !routing.is_from_sibling();
         let is_refused = self.may_refuse && self.config.overflow_for(routing.topic) == Overflow::Refuse;
-        let question = match (is_full, is_refused) {
-            (true, true) => RouteQuestion::RecordAndRoom,
-            (true, false) => RouteQuestion::Record,
-            (false, true) => RouteQuestion::Room,
-            (false, false) => return Ok(()),
-        };
+        if !is_full && !is_refused {
+            return Ok(());
+        }
+        let question = RouteQuestion { of_record: is_full, of_room: is_refused };
         let message = Candidate {
             topic: routing.topic,
             qos,
@@ -225,7 +221,7 @@ impl<'m> Engine<'m> {
             from_sibling: routing.is_from_sibling() || routing.is_unrecorded,
         };
         let plan = self.plan_route(&message, question);
-        let is_possible = plan.has_room && !(is_full && plan.needs_record);
+        let is_possible = plan.has_room && !plan.needs_record;
         if is_possible { Ok(()) } else { Err(ReasonCode::QuotaExceeded) }
     }
 

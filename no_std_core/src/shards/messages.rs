@@ -21,6 +21,10 @@ pub(super) fn goes_unrecorded(qos: QoS) -> bool {
     qos == QoS::AtLeastOnce
 }
 
+fn message_of_sibling(topic: TopicName<'_>, qos: QoS) -> Candidate<'_> {
+    Candidate { topic, qos, cost: 0, is_kept: false, publisher: None, from_sibling: true }
+}
+
 impl Engine<'_> {
     /// Sends a message to the other shards that want it.
     pub(super) fn forward(
@@ -163,13 +167,14 @@ impl Engine<'_> {
 
     /// Whether a message of another shard has subscribers here.
     #[cold]
-    fn has_takers(&self, shared: &SharedMessage) -> bool {
+    fn has_takers(&mut self, shared: &SharedMessage) -> bool {
         let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
         topic.is_some_and(|topic| self.is_taken(topic, shared.retain()))
     }
 
-    fn is_taken(&self, topic: TopicName<'_>, retain: bool) -> bool {
-        (retain && self.keeps_retained(topic)) || self.router.matches(topic).next(&self.router).is_some()
+    fn is_taken(&mut self, topic: TopicName<'_>, retain: bool) -> bool {
+        (retain && self.keeps_retained(topic))
+            || self.plan_route(&message_of_sibling(topic, QoS::AtMostOnce), RouteQuestion::MATCH).is_matched
     }
 
     /// A retained message can be removed even if there is no memory for the message that removes it. Returns whether it was removed so.
@@ -189,10 +194,7 @@ impl Engine<'_> {
     fn has_to_record(&mut self, shared: &SharedMessage) -> bool {
         let qos = shared.qos;
         let topic = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok());
-        topic.is_some_and(|topic| {
-            let message = Candidate { topic, qos, cost: 0, is_kept: false, publisher: None, from_sibling: true };
-            self.plan_route(&message, RouteQuestion::Record).needs_record
-        })
+        topic.is_some_and(|topic| self.plan_route(&message_of_sibling(topic, qos), RouteQuestion::RECORD).needs_record)
     }
 
     pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {

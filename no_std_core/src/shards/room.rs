@@ -40,8 +40,8 @@ impl Engine<'_> {
         let owner = owner.filter(|_| self.may_lack_room_to_retain(topic, cost));
         let mut asked = SiblingSet::default();
         if needs_room || is_unrecorded {
-            let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: false };
-            let wanted = self.plan_route(&message, RouteQuestion::Siblings).siblings;
+            let mut wanted = SiblingSet::default();
+            self.add_wanted_elsewhere(topic, false, &mut wanted);
             wanted
                 .iter()
                 .filter(|(_, may_record)| needs_room || *may_record)
@@ -76,9 +76,9 @@ impl Engine<'_> {
         let Ok(topic) = TopicName::new(topic) else { return };
         let needs_room = self.config.overflow_for(topic) == Overflow::Refuse;
         let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: true };
-        let has_room = !needs_room || self.plan_route(&message, RouteQuestion::Room).has_room;
+        let has_room = !needs_room || self.plan_route(&message, RouteQuestion::ROOM).has_room;
         let has_room = has_room && (!retains || self.has_room_to_retain(topic, || cost));
-        if !has_room || (is_unrecorded && self.plan_route(&message, RouteQuestion::Record).needs_record) {
+        if !has_room || (is_unrecorded && self.plan_route(&message, RouteQuestion::RECORD).needs_record) {
             self.shards.links.send(from, Content::NoRoom { fence });
         }
     }
