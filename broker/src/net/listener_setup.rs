@@ -54,11 +54,7 @@ impl Certificates {
 
     /// Reads files anew that have changed, or all. Returns the revoked certificates of each listener whose files were taken over.
     pub(crate) fn refresh(&self, which: Refresh) -> Vec<Revoked> {
-        let of_tls = |setup: &Arc<ListenerSetup>| {
-            let tls = setup.tls.as_ref().filter(|tls| tls.refresh(which))?;
-            tls.revoked(setup.index)
-        };
-        self.0.iter().filter_map(of_tls).collect()
+        self.0.iter().filter_map(|setup| setup.tls.as_ref()?.refresh(which, setup.index)).collect()
     }
 
     /// Why certificates are not those of the files, a line for each listener.

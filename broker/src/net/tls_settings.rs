@@ -66,8 +66,9 @@ impl TlsSettings {
     pub(crate) fn read(config: &TlsConfig, address: String) -> Result<Self, TlsError> {
         let named = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
         let contents = format!("the certificates of {address}");
-        let (files, (server, not_after)) =
-            WatchedFiles::read(named.cloned().collect(), contents, || server_config(config))?;
+        let (files, read) =
+            WatchedFiles::read(named.cloned().collect(), contents, || server_side(config))?;
+        let ServerSide { server, not_after, .. } = read;
         let own = Mutex::new(OwnCertificate { not_after, warned_of: None });
         let settings = Self { config: config.clone(), address, current: RwLock::new(server), files, own };
         settings.warn_of_end();
@@ -88,28 +89,19 @@ impl TlsSettings {
     }
 
     /// Reads all files anew if one of them has changed, and replaces the settings as a whole. If a file can't be used the settings stay as they were.
-    /// Returns whether the settings were replaced.
-    pub(crate) fn refresh(&self, which: Refresh) -> bool {
-        let read = self.files.refresh(which, || server_config(&self.config));
-        let is_new = read.is_some();
-        if let Some((server, not_after)) = read {
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = server;
-            *self.own() = OwnCertificate { not_after, warned_of: None };
+    /// Returns the certificates that are revoked now, for clients of the `listener` with this index, if the settings were replaced and there are
+    /// lists of revoked certificates.
+    pub(crate) fn refresh(&self, which: Refresh, listener: u16) -> Option<Revoked> {
+        let mut revoked = None;
+        if let Some(read) = self.files.refresh(which, || server_side(&self.config)) {
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = read.server;
+            *self.own() = OwnCertificate { not_after: read.not_after, warned_of: None };
+            let lists = read.revocation_lists.iter().map(|list| &**list);
+            revoked = (!read.revocation_lists.is_empty()).then(|| Revoked::of(listener, lists));
             tracing::info!("new connections to {} get the certificates that were read anew", self.address);
         }
         self.warn_of_end();
-        is_new
-    }
-
-    /// The certificates of clients that are revoked, for the listener with this index; `None` if there are no lists.
-    pub(crate) fn revoked(&self, listener: u16) -> Option<Revoked> {
-        if self.config.crl.is_empty() {
-            return None;
-        }
-        // They were read with success a moment ago. A file that has vanished since is read anew the next time.
-        let lists = self.config.crl.iter().filter_map(|file| revocation_lists(file).ok());
-        let lists: Vec<_> = lists.flatten().collect();
-        Some(Revoked::of(listener, lists.iter().map(|list| &**list)))
+        revoked
     }
 
     /// Warns once a day that the certificate of the server ends soon.
@@ -145,8 +137,16 @@ fn now() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Everything that connections of a listener need, and when the certificate of the server ends.
-fn server_config(config: &TlsConfig) -> Result<(Arc<ServerConfig>, i64), TlsError> {
+/// What the files of a listener say.
+struct ServerSide {
+    /// Everything that connections of the listener need.
+    server: Arc<ServerConfig>,
+    /// When the certificate of the server ends, in seconds since 1970.
+    not_after: i64,
+    revocation_lists: Vec<CertificateRevocationListDer<'static>>,
+}
+
+fn server_side(config: &TlsConfig) -> Result<ServerSide, TlsError> {
     // Named here and not left to the process: with two libraries of cryptography in one program rustls would not know which one to take.
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&config.certificate)?;
@@ -157,8 +157,12 @@ fn server_config(config: &TlsConfig) -> Result<(Arc<ServerConfig>, i64), TlsErro
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions(config.min_version))
         .map_err(|error| TlsError::new(&config.certificate, error))?;
+    let mut revocation_lists = Vec::new();
+    for file in &config.crl {
+        revocation_lists.extend(lists_of(file)?);
+    }
     let builder = match &config.client_ca {
-        Some(ca) if asks => builder.with_client_cert_verifier(verifier(config, ca, provider)?),
+        Some(ca) if asks => builder.with_client_cert_verifier(verifier(config, ca, provider, &revocation_lists)?),
         _ => builder.with_no_client_auth(),
     };
     let mut server = builder.with_single_cert(chain, key).map_err(|error| match error {
@@ -175,7 +179,7 @@ fn server_config(config: &TlsConfig) -> Result<(Arc<ServerConfig>, i64), TlsErro
         server.send_tls13_tickets = 1;
     }
     server.max_fragment_size = Some(usize::from(config.record_bytes) + RECORD_OVERHEAD);
-    Ok((Arc::new(server), not_after))
+    Ok(ServerSide { server: Arc::new(server), not_after, revocation_lists })
 }
 
 /// When a certificate ends, in seconds since 1970.
@@ -200,15 +204,14 @@ fn verifier(
     config: &TlsConfig,
     ca: &Path,
     provider: Arc<CryptoProvider>,
+    revocation_lists: &[CertificateRevocationListDer<'static>],
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
         roots.add(certificate).map_err(|error| TlsError::new(ca, error))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    for file in &config.crl {
-        builder = builder.with_crls(revocation_lists(file)?);
-    }
+    builder = builder.with_crls(revocation_lists.iter().cloned());
     if !config.crl_covers_chain {
         builder = builder.only_check_end_entity_revocation();
     }
@@ -229,7 +232,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(all)
 }
 
-fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+fn lists_of(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let all = sections::<CertificateRevocationListDer<'static>>(file)?;
     if all.is_empty() {
         let message = "it has no list of revoked certificates: a PEM file with -----BEGIN X509 CRL----- is wanted";
