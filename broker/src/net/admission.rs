@@ -43,9 +43,9 @@ pub(crate) const CONNECTION_BYTES: usize = 1024;
 pub(crate) struct ConnectionPermit {
     admission: Arc<Admission>,
     /// How many bytes are claimed for bytes that wait.
-    claimed: usize,
+    claimed: u32,
     /// How many bytes are claimed for the transport, beyond [`CONNECTION_BYTES`].
-    of_transport: usize,
+    of_transport: u32,
     /// The index of the listener that the connection came through.
     listener: Option<u16>,
 }
@@ -53,8 +53,8 @@ pub(crate) struct ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Self { admission, claimed, of_transport, .. } = self;
-        memory_credit::give_back(&admission.memory, *claimed);
-        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES + *of_transport);
+        memory_credit::give_back(&admission.memory, *claimed as usize);
+        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES + *of_transport as usize);
         admission.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -68,50 +68,55 @@ impl ConnectionPermit {
     /// Changes the claim for the transport to `bytes`. Returns false, and changes nothing, if there is no memory left.
     pub(crate) fn claim_for_transport(&mut self, bytes: usize) -> bool {
         let (memory, purpose) = (&self.admission.memory, MemoryUse::Connections);
-        if bytes > self.of_transport {
-            if !memory.take(purpose, bytes - self.of_transport) {
+        let Ok(now_claimed) = u32::try_from(bytes) else { return false };
+        let before = self.of_transport as usize;
+        if bytes > before {
+            if !memory.take(purpose, bytes - before) {
                 return false;
             }
         } else {
-            memory.give_back(purpose, self.of_transport - bytes);
+            memory.give_back(purpose, before - bytes);
         }
-        self.of_transport = bytes;
+        self.of_transport = now_claimed;
         true
     }
 
     /// How many bytes are claimed for bytes that wait.
     pub(super) fn claimed(&self) -> usize {
-        self.claimed
+        self.claimed as usize
     }
 
     /// Changes the claim to `bytes`, for bytes that have arrived. Returns false, and changes nothing, if there is no memory left.
     pub(crate) fn claim(&mut self, bytes: usize) -> bool {
         let memory = &self.admission.memory;
-        if bytes > self.claimed {
-            if !memory_credit::take(memory, bytes - self.claimed) {
+        let Ok(now_claimed) = u32::try_from(bytes) else { return false };
+        let before = self.claimed();
+        if bytes > before {
+            if !memory_credit::take(memory, bytes - before) {
                 return false;
             }
         } else {
-            memory_credit::give_back(memory, self.claimed - bytes);
+            memory_credit::give_back(memory, before - bytes);
         }
-        self.claimed = bytes;
+        self.claimed = now_claimed;
         true
     }
 
     /// Raises the claim to `bytes`, for a large packet that has begun. Returns false, and changes nothing, if the packet has to wait. A packet that
     /// `is_first` among those that wait may take more.
     pub(crate) fn claim_for_packet(&mut self, bytes: usize, is_first: bool) -> bool {
-        let (memory, more) = (&self.admission.memory, bytes.saturating_sub(self.claimed));
+        let Ok(now_claimed) = u32::try_from(bytes) else { return false };
+        let (memory, more) = (&self.admission.memory, bytes.saturating_sub(self.claimed()));
         let is_granted = more == 0
             || if is_first {
                 memory_credit::take_for_first(memory, more)
             } else {
-                memory_credit::take_for_packet(memory, self.claimed, more)
+                memory_credit::take_for_packet(memory, self.claimed(), more)
             };
         if !is_granted {
             return false;
         }
-        self.claimed = self.claimed.max(bytes);
+        self.claimed = self.claimed.max(now_claimed);
         true
     }
 

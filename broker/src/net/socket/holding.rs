@@ -15,6 +15,16 @@ pub(crate) enum Holding {
     Refused,
 }
 
+/// A packet of which a part has come.
+pub(super) struct BegunPacket {
+    /// When the last good part of the packet had come.
+    since: Instant,
+    /// How many bytes had come then.
+    waited: usize,
+    /// Memory for so many bytes is claimed, because the packet is large; 0: for the bytes that have come.
+    promised: usize,
+}
+
 impl Socket {
     /// Claims memory for the bytes that wait, after bytes arrived or left; the core has consumed `consumed` bytes. Once a good part of a large packet
     /// has arrived, memory for the whole packet is claimed, so that unfinished packets don't wait for each other.
@@ -33,25 +43,32 @@ impl Socket {
         let len = packet_len(begun).unwrap_or(0) as usize;
         let come = begun.len();
         let waits = come + self.transport.begun();
-        let is_renewed = self.begun.is_none_or(|(_, before)| consumed > 0 || waits >= before + SHORT_REST);
+        let before = self.begun.as_ref().map_or(0, |begun| begun.promised);
         if waits == 0 {
             self.begun = None;
-        } else if is_renewed {
-            self.begun = Some((now, waits));
+        } else {
+            let anew = BegunPacket { since: now, waited: waits, promised: 0 };
+            match &mut self.begun {
+                Some(begun) if consumed == 0 && waits < begun.waited + SHORT_REST => {}
+                Some(begun) => **begun = anew,
+                None => self.begun = Some(Box::new(anew)),
+            }
         }
         let holds = self.unread.capacity();
         let is_large = self.reading == Reading::Open && come < len && len > LONG_PACKET;
-        let is_due = self.promised == len || come > SHORT_REST || self.permit.most_at_once(CHUNK) < CHUNK;
+        let is_due = before == len || come > SHORT_REST || self.permit.most_at_once(CHUNK) < CHUNK;
         let unsent = self.unsent.capacity() + in_transport;
-        self.promised = 0;
-        let mut is_refused = false;
+        let (mut promised, mut is_refused) = (0, false);
         if is_large && is_due {
             let whole = len.max(holds) + unsent;
             is_refused = self.permit.claimed() < whole && !self.permit.claim_for_packet(whole, is_first);
-            self.promised = if is_refused { 0 } else { len };
+            promised = if is_refused { 0 } else { len };
+        }
+        if let Some(begun) = &mut self.begun {
+            begun.promised = promised;
         }
         // Bytes that have arrived are claimed in any case.
-        let wanted = holds.max(self.promised) + unsent;
+        let wanted = holds.max(promised) + unsent;
         match wanted == self.permit.claimed() || self.permit.claim(wanted) {
             true if is_refused => Holding::Waits,
             true => Holding::Granted,
@@ -67,8 +84,8 @@ impl Socket {
     /// Since when the socket has held bytes of an unfinished packet and received less than [`SHORT_REST`] more. `None` if there is no such packet, or if
     /// the core lets the connection wait.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        let (since, _) = self.begun.filter(|_| self.reading == Reading::Open)?;
-        Some(since)
+        let begun = self.begun.as_ref().filter(|_| self.reading == Reading::Open)?;
+        Some(begun.since)
     }
 
     /// How many bytes of memory the socket has claimed.
@@ -79,7 +96,7 @@ impl Socket {
     /// Discards the unread bytes, of a connection from which nothing more is read.
     pub(crate) fn forget_unread(&mut self) {
         self.unread.clear();
-        (self.promised, self.begun, self.waits_for_memory) = (0, None, false);
+        (self.begun, self.waits_for_memory) = (None, false);
         let _ = self.permit.claim(self.unsent.capacity() + self.transport.held());
     }
 

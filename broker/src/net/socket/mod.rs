@@ -2,11 +2,12 @@
 
 mod holding;
 
+use self::holding::BegunPacket;
 pub(crate) use self::holding::Holding;
 use super::transport::{Asking, ClientCertificate, Source, Transport};
 use super::{ByteQueue, ConnectionPermit};
+use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
-use goldcrest_core::{ConnectionId, Instant};
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -48,15 +49,16 @@ pub(crate) struct Socket {
     /// The core did much work for this connection, so others come first: see `EventLoop::deferred`.
     pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
-    /// Memory for so many bytes is claimed since a large packet has begun.
-    promised: usize,
     /// The packet that has begun can't go on before there is memory for it: nothing is read meanwhile.
     pub(crate) waits_for_memory: bool,
-    /// Since when bytes have waited for the rest of their packet, and how many there were. Anew with each good part of it that comes.
-    begun: Option<(Instant, usize)>,
+    /// The packet of which a part has come. In a box, because most connections wait for no rest of a packet.
+    begun: Option<Box<BegunPacket>>,
     /// The length of the first packet of the last read: the next packets are likely to be as long.
     packet_len: u32,
 }
+
+// A gateway may have ten thousands of idle connections.
+const _: () = assert!(size_of::<Socket>() <= 128);
 
 /// Whether the socket reads bytes from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,6 @@ impl Socket {
             is_broken: false,
             is_deferred: false,
             permit,
-            promised: 0,
             waits_for_memory: false,
             begun: None,
             packet_len: 0,
