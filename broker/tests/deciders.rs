@@ -1,12 +1,12 @@
 //! An embedding program that decides who may connect, also in several steps; and changes of its configuration while the gateway has
 //! a store.
 
+use crate::support::folder::Folder;
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
 use goldcrest::{Access, Config, Gateway, Listener, ReloadError, StartError};
 use goldcrest_core::codec::{Ack, Auth, Connect, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Will};
 use goldcrest_core::{Grant, Mount, Principal};
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 const METHOD: Property<'static> = Property::AuthenticationMethod("TWO STEPS");
@@ -185,15 +185,6 @@ fn a_decider_can_mount_a_client_below_a_topic() {
     }
 }
 
-/// A directory for a store, which is removed when this value is dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Connects with a Session that outlives the connection. Returns whether there was a Session already.
 fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
     let mut client = Client::open(gateway.addresses()[0]);
@@ -209,10 +200,8 @@ fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
 #[test]
 fn a_gateway_with_a_store_accepts_another_configuration_while_it_runs() {
     for shards in [1, 3] {
-        let name = format!("goldcrest-reload-{shards}-{}", std::process::id());
-        let folder = Folder(std::env::temp_dir().join(name));
-        let _ = std::fs::remove_dir_all(&folder.0);
-        let mut config = Config { shards, data_dir: Some(folder.0.clone()), ..local() };
+        let folder = Folder::new("reload");
+        let mut config = Config { shards, data_dir: Some(folder.path().to_owned()), ..local() };
         let gateway = Gateway::start(&config).unwrap();
         let (mut reader, _) = connect_lasting(&gateway);
         reader.subscribe("t", QoS::AtLeastOnce);

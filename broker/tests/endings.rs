@@ -1,37 +1,16 @@
 //! The ends of connections, and which packets still count: those that the client sent before it closed, and those that it is
 //! owed.
 
+use crate::support::folder::Folder;
 use crate::support::{Client, connect_packet, message, with_gateways};
-use goldcrest::Config;
 use goldcrest_core::codec::{
     Ack, Connect, Disconnect, Filters, Packet, PacketId, PacketType, Properties, Property, Publish, QoS, ReasonCode,
     Subscribe, SubscriptionOptions, Version, Will, split,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A directory of its own, which is removed when this value is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id())))
-    }
-
-    /// Makes each gateway keep its store in this directory.
-    fn keep(&self, config: &mut Config) {
-        config.data_dir = Some(self.0.join(config.shards.to_string()));
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 const WILL: Will<'_> =
     Will { qos: QoS::AtLeastOnce, retain: false, properties: Properties::EMPTY, topic: "will", payload: b"gone" };
@@ -159,7 +138,7 @@ fn messages_before_a_reset_count_even_if_the_broker_had_paused_reading() {
 fn a_half_closed_client_gets_all_replies_even_those_that_wait_for_the_disk() {
     let folder = Folder::new("half-closed");
     with_gateways(
-        |config| folder.keep(config),
+        |config| config.data_dir = Some(folder.path().join(config.shards.to_string())),
         |address| {
             let mut watcher = watcher(address);
             let id = |n| PacketId::new(n).unwrap();

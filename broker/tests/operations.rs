@@ -1,11 +1,11 @@
 //! The numbers that operators see over HTTP and below `$SYS/` match the events of the test.
 
+use crate::support::folder::Folder;
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway, HttpConfig, StartError};
 use goldcrest_core::codec::{ConnAck, Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A gateway with an HTTP endpoint, which publishes its `$SYS` topics each second.
@@ -22,23 +22,6 @@ fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(&Gateway)) {
         let gateway = Gateway::start(&config).unwrap();
         test(&gateway);
         runtime().block_on(gateway.shut_down());
-    }
-}
-
-/// A directory for a store, which is removed when this value is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -327,7 +310,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
     let folder = Folder::new("full");
     with_gateways(
         |config| {
-            config.data_dir = Some(folder.0.join(config.shards.to_string()));
+            config.data_dir = Some(folder.path().join(config.shards.to_string()));
             config.broker.limits.packet_bytes = 64 << 10;
             config.store.segment_bytes = 1 << 20;
             config.store.max_bytes = 6 << 20;
@@ -372,7 +355,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
 fn a_flipped_bit_in_the_store_is_reported_after_the_next_start() {
     let folder = Folder::new("damage");
     let start =
-        |shards| Gateway::start(&Config { data_dir: Some(folder.0.join(format!("{shards}"))), ..config(shards) });
+        |shards| Gateway::start(&Config { data_dir: Some(folder.path().join(format!("{shards}"))), ..config(shards) });
     for shards in [1, 2] {
         let gateway = start(shards).unwrap();
         let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
@@ -384,7 +367,7 @@ fn a_flipped_bit_in_the_store_is_reported_after_the_next_start() {
         runtime().block_on(gateway.shut_down());
 
         let mut flipped = 0;
-        for entry in std::fs::read_dir(folder.0.join(format!("{shards}"))).unwrap() {
+        for entry in std::fs::read_dir(folder.path().join(format!("{shards}"))).unwrap() {
             let path = entry.unwrap().path();
             let mut bytes = std::fs::read(&path).unwrap();
             let found: Vec<usize> = bytes

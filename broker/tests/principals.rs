@@ -1,32 +1,16 @@
 //! The number of a principal's name outlives the gateway that gave it.
 
+use crate::support::folder::Folder;
 use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, StartError};
 use goldcrest_core::Principal;
 use goldcrest_core::record::{self, Added, Kind, Record, SessionRecord, Value};
 use goldcrest_store::{Batch, Directory, Key, LogStore, Options, Store};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// A directory for a store, which is removed when this value is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn config(folder: &Folder, shards: u16) -> Config {
-    Config { shards, data_dir: Some(folder.0.clone()), ..local() }
+    Config { shards, data_dir: Some(folder.path().to_owned()), ..local() }
 }
 
 /// Puts a record into a store that no gateway uses.
@@ -66,7 +50,7 @@ fn the_store_commands_show_principals_by_name() {
     runtime().block_on(gateway.shut_down());
     let store = |command| {
         let mut goldcrest = std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
-        let output = goldcrest.args(["store", command, "--data-dir"]).arg(&folder.0).output().unwrap();
+        let output = goldcrest.args(["store", command, "--data-dir"]).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -110,7 +94,7 @@ fn a_new_name_never_gets_the_number_of_a_principal_that_has_a_session() {
         let mut sealed = [0; 256];
         let record = Record::Put(record::Key { kind: Kind::Session, slot: 0 }, Value::Session(session));
         let len = record.seal(&mut sealed).unwrap();
-        put(&folder.0, Key { shard: 0, kind: Kind::Session as u8, slot: 0 }, &sealed[..len]);
+        put(folder.path(), Key { shard: 0, kind: Kind::Session as u8, slot: 0 }, &sealed[..len]);
 
         let gateway = Gateway::start(&config(&folder, shards)).unwrap();
         assert_eq!(gateway.principals().name(Principal(41)), None);
@@ -137,7 +121,7 @@ fn a_store_with_principal_records_of_a_newer_program_is_refused() {
         for shards in [1, 2] {
             let folder = Folder::new("principals-newer");
             runtime().block_on(Gateway::start(&config(&folder, 1)).unwrap().shut_down());
-            put(&folder.0, key, &[9, 1, 0]);
+            put(folder.path(), key, &[9, 1, 0]);
             let error = Gateway::start(&config(&folder, shards)).unwrap_err();
             let text = error.to_string();
             assert!(matches!(error, StartError::Store(..) | StartError::Thread(_)), "{text}");

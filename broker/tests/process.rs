@@ -1,11 +1,11 @@
 //! The `goldcrest` process and its system: signals, pipes without readers, full devices, fewer cores.
 
+use crate::support::folder::Folder;
 use crate::support::server::{Server, goldcrest, run, text};
 use goldcrest::{Access, Config, Gateway, StartError};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,27 +27,6 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(since.elapsed() < Duration::from_secs(30), "still not: {what}");
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A directory that is gone when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("goldcrest-process-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -134,8 +113,8 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 
 #[test]
 fn an_error_without_a_reader_ends_the_command_with_its_exit_code() {
-    let folder = Folder::new("unread");
-    let nothing = folder.path();
+    let folder = Folder::made("unread");
+    let nothing = folder.path().to_str().unwrap();
     for (args, code) in [
         (vec!["--shards", "0"], 2),
         (vec!["--config", "/does/not/exist"], 1),
@@ -193,8 +172,8 @@ fn commands_succeed_if_their_reader_stops_and_fail_on_a_full_device() {
 /// A bug of the past: the process stood still without a word about the reason.
 #[test]
 fn waiting_for_a_configuration_from_a_pipe_is_reported() {
-    let folder = Folder::new("fifo");
-    let fifo = folder.0.join("gateway.toml");
+    let folder = Folder::made("fifo");
+    let fifo = folder.path().join("gateway.toml");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let mut child = goldcrest(&["--memory-only", "--config", fifo.to_str().unwrap()]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -276,8 +255,8 @@ fn signals_that_do_not_ask_for_the_end_do_not_end_the_gateway() {
 /// back.
 #[test]
 fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
-    let folder = Folder::new("shards");
-    let data = folder.0.join("data");
+    let folder = Folder::made("shards");
+    let data = folder.path().join("data");
     let data = data.to_str().unwrap();
     let shards = || {
         let said = text(&run(&["store", "check", "--data-dir", data]).stdout);
@@ -316,12 +295,12 @@ fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
 
 #[test]
 fn a_start_that_is_given_up_leaves_the_store_unchanged() {
-    let folder = Folder::new("given-up");
+    let folder = Folder::made("given-up");
     let local = || goldcrest::Listener::new("127.0.0.1:0".parse().unwrap());
     let config = |shards| Config {
         listeners: vec![local()],
         shards,
-        data_dir: Some(folder.0.join("data")),
+        data_dir: Some(folder.path().join("data")),
         ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -333,7 +312,7 @@ fn a_start_that_is_given_up_leaves_the_store_unchanged() {
     for shards in [2, 3] {
         let gives_up = Arc::new(AtomicBool::new(true));
         assert!(matches!(Gateway::start_unless(&config(shards), Access::new(), &gives_up), Err(StartError::GivenUp)));
-        let said = text(&run(&["store", "check", "--data-dir", &format!("{}/data", folder.path())]).stdout);
+        let said = text(&run(&["store", "check", "--data-dir", &format!("{}/data", folder.path().display())]).stdout);
         assert!(said.contains("of 2 shards") && said.ends_with("sound\n"), "{said}");
     }
     let gateway = Gateway::start(&config(2)).unwrap();

@@ -1,30 +1,13 @@
 //! Retained messages of a gateway with several shards, and with another number of shards after each start.
 
+use crate::support::folder::Folder;
 use crate::support::{Client, local, message, runtime};
 use goldcrest::{Config, Gateway};
 use goldcrest_core::Shard;
 use goldcrest_core::codec::{Packet, Publish, QoS};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 const MESSAGES: usize = 60;
-
-/// A folder for a store, which is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("goldcrest-retained-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A Client Identifier of this shard.
 fn name_on(shard: u16, shards: u16) -> String {
@@ -64,7 +47,7 @@ fn retained_messages_are_kept_once_each_whatever_the_number_of_shards_at_each_st
     let mut expected = BTreeMap::new();
     for (run, shards) in [1, 3, 2, 4, 4, 1, 2].into_iter().enumerate() {
         let mut config = Config { shards, sys_interval_s: 0, ..local() };
-        config.data_dir = Some(folder.0.clone());
+        config.data_dir = Some(folder.path().to_owned());
         let gateway = Gateway::start(&config).unwrap();
         runtime().block_on(async {
             assert_eq!(gateway.counters().await.unwrap().retained as usize, expected.len(), "run {run}");

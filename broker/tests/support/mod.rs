@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod certificates;
+pub(crate) mod folder;
 pub(crate) mod server;
 
 use goldcrest::{Config, Gateway, Listener};
