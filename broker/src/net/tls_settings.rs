@@ -66,8 +66,7 @@ impl TlsSettings {
     pub(crate) fn read(config: &TlsConfig, address: String) -> Result<Self, TlsError> {
         let named = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
         let contents = format!("the certificates of {address}");
-        let (files, read) =
-            WatchedFiles::read(named.cloned().collect(), contents, || server_side(config))?;
+        let (files, read) = WatchedFiles::read(named.cloned().collect(), contents, || server_side(config))?;
         let ServerSide { server, not_after, .. } = read;
         let own = Mutex::new(OwnCertificate { not_after, warned_of: None });
         let settings = Self { config: config.clone(), address, current: RwLock::new(server), files, own };
