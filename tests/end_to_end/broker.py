@@ -31,8 +31,8 @@ class Broker:
     """A broker on a port that the system chose, to be used in a `with` statement."""
 
     def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None, under=()):
-        """Without `--data-dir` in `options` the broker keeps nothing on disk. `under` is a command that runs the broker,
-        like strace."""
+        """Without `--data-dir` in `arguments` the broker keeps nothing on disk. `listen` are addresses, or the number of
+        listeners in `config`. `under` is a command that runs the broker, like strace."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
         command = [*under, BINARY, "--log", "warn"]
@@ -44,7 +44,8 @@ class Broker:
             file = Path(self.folder.name) / "goldcrest.toml"
             file.write_text(config)
             command += ["--config", file]
-        for address in listen:
+        addresses = () if isinstance(listen, int) else listen
+        for address in addresses:
             command += ["--listen", address]
         self.log = open(Path(self.folder.name) / "log", "w+")
         self.process = subprocess.Popen(
@@ -57,12 +58,13 @@ class Broker:
         self.ports = []
         self.http_port = None
         """The port of `--http 127.0.0.1:0`."""
-        while len(self.ports) < len(listen):
+        while len(self.ports) < (len(addresses) or listen):
             line = self.process.stdout.readline()
             if not line:
                 raise AssertionError(f"the broker did not start: {self.read_log()}")
             if line.startswith("listening on "):
-                self.ports.append(int(line.rsplit(":", 1)[1]))
+                # A line may end with the transport, as in "listening on 127.0.0.1:8883 with TLS".
+                self.ports.append(int(line.rsplit(":", 1)[1].split()[0]))
             if " on http://" in line:
                 self.http_port = int(line.rsplit(":", 1)[1].rstrip("/\n"))
         self.port = self.ports[0]

@@ -31,17 +31,23 @@ def properties(packet_type, **values):
 class Client:
     """A connected client, to be used in a `with` statement."""
 
-    def __init__(self, port, version, client_id=None, keep_session=False, will=None, manual_ack=False, **connect):
-        """`connect` are the Properties of CONNECT; `will` are the arguments of paho's will_set."""
+    def __init__(
+        self, port, version, client_id=None, keep_session=False, will=None, manual_ack=False, server=None, **connect
+    ):
+        """`connect` are the Properties of CONNECT; `will` are the arguments of paho's will_set; `server` is a Server of
+        endpoints.py, where it is not reached over TCP."""
         self.version = version
         self.connected = False
         self.messages = queue.Queue()
         self.answers = queue.Queue()
         self.ends = queue.Queue()
         clean = {} if version == V5 else {"clean_session": not keep_session}
+        over = {"transport": "websockets"} if server and server.scheme.startswith("ws") else {}
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id or unique("p"), protocol=version, manual_ack=manual_ack, **clean
+            CallbackAPIVersion.VERSION2, client_id or unique("p"), protocol=version, manual_ack=manual_ack, **clean, **over
         )
+        if server and server.ca:
+            client.tls_set(server.ca, server.certificate, server.key)
         client.on_connect = self._answered
         client.on_subscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))
         client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))

@@ -1,6 +1,7 @@
-// The client MQTT.js as a program, for the matrix of clients: mqttjs_client.js pub|sub VERSION PORT NAME.
+// The client MQTT.js as a program, for the matrix of clients: mqttjs_client.js pub|sub VERSION URL NAME [CA [CERTIFICATE KEY]].
 "use strict";
 
+const fs = require("fs");
 const mqtt = require("mqtt");
 
 const VERSIONS = {
@@ -9,8 +10,9 @@ const VERSIONS = {
   5: { protocolVersion: 5 },
 };
 
-async function main([command, version, port, name]) {
-  const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, { ...VERSIONS[version], reconnectPeriod: 0 });
+async function main([command, version, url, name, ...files]) {
+  const [ca, cert, key] = files.map((file) => fs.readFileSync(file));
+  const client = await mqtt.connectAsync(url, { ...VERSIONS[version], ca, cert, key, reconnectPeriod: 0 });
   if (command === "pub") {
     for (let granted = 0; granted < 3; granted++) {
       for (let qos = 0; qos < 3; qos++) {

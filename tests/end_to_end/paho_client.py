@@ -1,12 +1,16 @@
-"""The client paho-mqtt as a program, for the matrix of clients: paho_client.py pub|sub VERSION PORT NAME."""
+"""The client paho-mqtt as a program, for the matrix of clients: paho_client.py pub|sub VERSION URL NAME [CA [CERTIFICATE
+KEY]]."""
 
 import signal
 import sys
+from urllib.parse import urlsplit
 
 from client import VERSIONS, Client
+from endpoints import Server
 
-command, version, port, name = sys.argv[1], VERSIONS[sys.argv[2]], int(sys.argv[3]), sys.argv[4]
-with Client(port, version) as client:
+command, version, url, name, *files = sys.argv[1:]
+url = urlsplit(url)
+with Client(url.port, VERSIONS[version], server=Server(url.port, url.scheme, *files)) as client:
     if command == "pub":
         for granted in range(3):
             for qos in range(3):

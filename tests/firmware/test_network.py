@@ -100,7 +100,7 @@ class Network(Suite):
     def test_rumqttc_and_mosquitto_get_each_others_messages(self):
         port = str(self.machine.tcp)
         mosquitto = ["-h", "127.0.0.1", "-p", port]
-        subscribers = [[RUMQTTC, "sub", version, port, "-"] for version in ("3.1.1", "5")]
+        subscribers = [[RUMQTTC, "sub", version, f"mqtt://127.0.0.1:{port}", "-"] for version in ("3.1.1", "5")]
         subscribers += [["mosquitto_sub", *mosquitto, "-q", "2", "-t", "q2/#", "-F", "%t %q %p"]]
         control = self.client()
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in subscribers]
@@ -110,7 +110,8 @@ class Network(Suite):
             for process in processes:
                 self.assertEqual(process.stdout.readline(), "q2/ready 1 -\n")
             for version in ("3.1.1", "5"):
-                subprocess.run([RUMQTTC, "pub", version, port, f"rumqttc{version}"], check=True, timeout=SECONDS)
+                url = f"mqtt://127.0.0.1:{port}"
+                subprocess.run([RUMQTTC, "pub", version, url, f"rumqttc{version}"], check=True, timeout=SECONDS)
             for qos in ("0", "1", "2"):
                 topic = f"q2/mosquitto/{qos}"
                 subprocess.run(["mosquitto_pub", *mosquitto, "-q", qos, "-t", topic, "-m", "x"], check=True, timeout=SECONDS)

@@ -32,9 +32,19 @@ impl fmt::Display for TlsFault<'_> {
                 f.write_str("its certificate is signed by no CA in client_ca")
             }
             Error::InvalidCertificate(fault) => write!(f, "its certificate is not trusted: {fault}"),
-            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls13RequiredForQuic) => {
-                f.write_str("it speaks only versions of TLS that are older than min_version")
-            }
+            Error::PeerIncompatible(
+                PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // The library looks for the algorithms before the version, and TLS 1.1 has none.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+            ) => f.write_str("it speaks only versions of TLS that are older than min_version"),
+            Error::PeerIncompatible(
+                PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,
+            ) => f.write_str(
+                "it offers no cipher suite of this listener, which has those of TLS 1.3, and of TLS 1.2 those with ECDHE and GCM or ChaCha20: no \
+                 pre-shared key (PSK), no CBC, no RSA key exchange",
+            ),
             Error::PeerIncompatible(why) => write!(f, "it speaks no TLS that this listener speaks: {why:?}"),
             error => write!(f, "its TLS handshake failed: {error}"),
         }
