@@ -58,8 +58,8 @@ mod testing;
 
 pub use access::Access;
 pub use config::{
-    CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax, TlsConfig,
-    TlsVersion, WebSocketConfig,
+    CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax,
+    PermissionSource, TlsConfig, TlsVersion, WebSocketConfig,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;

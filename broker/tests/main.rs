@@ -16,6 +16,7 @@ mod in_process;
 mod large;
 mod local_client;
 mod operations;
+mod permissions;
 mod principals;
 mod process;
 mod queues;

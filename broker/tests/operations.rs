@@ -36,12 +36,12 @@ fn request(address: SocketAddr, head: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-fn get(gateway: &Gateway, path: &str) -> (u16, String) {
+pub(crate) fn get(gateway: &Gateway, path: &str) -> (u16, String) {
     request(gateway.http_addresses()[0], &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 }
 
 /// The value of a metric, by its name and labels.
-fn metric(gateway: &Gateway, name: &str) -> f64 {
+pub(crate) fn metric(gateway: &Gateway, name: &str) -> f64 {
     let (status, text) = get(gateway, "/metrics");
     assert_eq!(status, 200, "{text}");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -33,6 +33,7 @@ fn a_mosquitto_bridge_connects_and_publishes_its_state(bed: &mut Bed) {
 /// every version, since bridges fall back to a level without the bit, and speak MQTT 5.0 too.
 #[conformance]
 fn below_sys_a_client_may_publish_its_own_state_alone(bed: &mut Bed) {
+    bed.configure(|config| config.closes_denied_publishers = true);
     let mut s = bed.connect("s");
     s.subscribe(1, "$SYS/broker/connection/#", 1);
     for id in ["b1", "site/7", "b1/state"] {

@@ -166,11 +166,12 @@ fn overlapping_subscriptions_deliver_at_the_highest_qos(bed: &mut Bed) {
 }
 
 /// Topics below `$SYS/` are reserved for the server. MQTT 5.0 answers with 0x87; in MQTT 3.1.1 the server can only
-/// close the connection.
+/// close the connection, if it is configured to, or acknowledge.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
 /// v3.1.1 [MQTT-3.3.5-2]
 #[conformance]
 fn a_publish_to_a_topic_of_the_server_is_refused(bed: &mut Bed) {
+    bed.configure(|config| config.closes_denied_publishers = true);
     let mut s = bed.connect("s");
     s.subscribe(1, "$SYS/mine", 2);
     let mut p = bed.connect("p");

@@ -1,7 +1,7 @@
 //! The functions of an embedding program that decide about the clients of its gateway.
 
 use super::decide::Decide;
-use goldcrest_core::{AllowAll, Permissions};
+use goldcrest_core::Permissions;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,22 +9,24 @@ use std::sync::Arc;
 /// [`Gateway::start_with`](crate::Gateway::start_with).
 #[derive(Clone)]
 pub struct Access {
-    pub(crate) permissions: Permissions<'static>,
+    /// `None`: the configuration says who may do what, or everybody may do everything.
+    pub(crate) permissions: Option<Permissions<'static>>,
     pub(crate) decider: Option<Arc<dyn Decide>>,
 }
 
 impl Access {
-    /// Lets every client connect, and do everything but publish below `$SYS/`.
+    /// Lets every client connect, and do what the file in [`Config::permissions`](crate::Config::permissions) allows; without that file
+    /// everything but to publish below `$SYS/`.
     pub fn new() -> Self {
-        Self { permissions: Permissions::from(&AllowAll), decider: None }
+        Self { permissions: None, decider: None }
     }
 
     /// Asks these permissions what a client may do: an `Arc` of a type that implements [`Authorize`](goldcrest_core::Authorize), or a
     /// `'static` reference. Several shards may ask at the same time, each on its own thread. A shard waits for the answer, so it must come
-    /// at once.
+    /// at once. The configuration must name no file of permissions then.
     #[must_use]
     pub fn authorized_by(mut self, permissions: impl Into<Permissions<'static>>) -> Self {
-        self.permissions = permissions.into();
+        self.permissions = Some(permissions.into());
         self
     }
 

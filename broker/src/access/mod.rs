@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! decide       whether a client may connect, decided by a program
+//! permissions  what clients may do, by rules from a file
 //! hooks        the decisions of an embedding program about clients
 //! principals   the names of principals and their numbers
 //! record       how the gateway's own records look in the store
@@ -9,6 +10,7 @@
 
 mod decide;
 mod hooks;
+mod permissions;
 mod principals;
 mod record;
 #[cfg(test)]
@@ -17,5 +19,6 @@ mod tests;
 pub use crate::net::ClientCertificate;
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub use hooks::Access;
+pub(crate) use permissions::{Denial, Denials, PermissionFile, RuleAuthorizer};
 pub use principals::{NameRefused, Principals};
 pub(crate) use record::{GatewayRecord, PrincipalRecord, RecordError, is_gateway_kind, kind_name};

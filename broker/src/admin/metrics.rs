@@ -2,7 +2,7 @@
 //!
 //! No metric has a label for each client, because the number of clients is not bounded. `/sessions` shows single Sessions.
 
-use super::snapshot::{MemorySnapshot, Snapshot, StoreSnapshot};
+use super::snapshot::{MemorySnapshot, PermissionSnapshot, Snapshot, StoreSnapshot};
 use crate::shard::kind_name;
 use goldcrest_core::DropReason;
 use goldcrest_store::{Cause, Syncs};
@@ -45,6 +45,7 @@ impl Collector for Snapshot {
         out.gauges("certificate_seconds", "Seconds until the certificate of a listener ends", "listener", left)?;
         let faults = self.certificate_faults as u64;
         out.gauge("certificate_faults", "Listeners whose certificates can't be read anew; /ready says why", faults)?;
+        self.permissions.as_ref().map_or(Ok(()), |permissions| out.permissions(permissions))?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
         out.counter("received_packets", "Control Packets from clients", counters.packets_received)?;
@@ -96,6 +97,17 @@ impl Out<'_> {
         self.gauges("memory_bytes", "What of it is taken, or set apart at the start", "use", taken)?;
         let refused = memory.uses.iter().map(|(name, _, refused)| (*name, *refused));
         self.counters("memory_refused", "How often more of it was refused", "use", refused)
+    }
+
+    fn permissions(&mut self, permissions: &PermissionSnapshot) -> fmt::Result {
+        let help = "1: the file can't be used as it is now, and older rules hold; /ready says why";
+        self.gauge("permissions_fault", help, permissions.has_fault.into())?;
+        let mut metric = self.describe("denied", "What rules have denied to clients", MetricType::Counter)?;
+        for (action, reason, count) in &permissions.denied {
+            let labels = [("action", *action), ("reason", *reason)];
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(count, None)?;
+        }
+        Ok(())
     }
 
     fn store(&mut self, store: &StoreSnapshot) -> fmt::Result {

@@ -36,6 +36,7 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
+use crate::access::PermissionFile;
 use crate::config::FromFiles;
 use crate::net::{AwaitedAddresses, Certificates, ListenSocket};
 use crate::shard::Mailboxes;
@@ -73,6 +74,8 @@ struct AdminState {
     certificates: OnceLock<Certificates>,
     /// Set if something was made of files that may change.
     files: OnceLock<Vec<Arc<dyn FromFiles>>>,
+    /// Set if a file says who may do what.
+    permissions: OnceLock<Arc<PermissionFile>>,
     is_stopping: AtomicBool,
     /// Notified when the store became full, has room again, or failed.
     store_changed: Notify,
@@ -149,6 +152,11 @@ impl Admin {
         let _ = self.state.files.set(files);
     }
 
+    /// From now on operators hear of denials.
+    pub(crate) fn tell_of_permissions(&self, permissions: Arc<PermissionFile>) {
+        let _ = self.state.permissions.set(permissions);
+    }
+
     /// From now on the gateway is not ready, because it is being stopped.
     pub(crate) fn stopping(&self) {
         self.state.is_stopping.store(true, Ordering::Relaxed);
@@ -174,6 +182,7 @@ impl AdminState {
             missing: AwaitedAddresses::default(),
             certificates: OnceLock::new(),
             files: OnceLock::new(),
+            permissions: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             store_changed: Notify::new(),
             end: Notify::new(),

@@ -1,6 +1,7 @@
 //! The counters of the gateway at one moment.
 
 use super::{ANSWER_TIME, AdminState, Served};
+use crate::access::PermissionFile;
 use crate::net::Certificates;
 use goldcrest_core::{Counters, DropReason, MemoryCeiling, MemoryUse};
 use goldcrest_store::{Cause, Stats, StoreHealth};
@@ -24,6 +25,8 @@ pub(super) struct Snapshot {
     pub(super) certificates: Vec<(String, u64)>,
     /// How many listeners have certificates that can't be read anew.
     pub(super) certificate_faults: usize,
+    /// `None` if no file says who may do what.
+    pub(super) permissions: Option<PermissionSnapshot>,
     /// Sums over all shards.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
@@ -32,6 +35,14 @@ pub(super) struct Snapshot {
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// `None` if the gateway keeps everything in memory.
     pub(super) store: Option<StoreSnapshot>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct PermissionSnapshot {
+    /// Whether the file can't be used as it is now.
+    pub(super) has_fault: bool,
+    /// How often something was denied: the action, the reason and the count.
+    pub(super) denied: Vec<(&'static str, &'static str, u64)>,
 }
 
 /// The ceiling on memory, and what is taken below it, in bytes.
@@ -66,6 +77,7 @@ impl Snapshot {
             awaited: state.missing.count(),
             certificates: state.certificates.get().map_or_else(Vec::new, Certificates::seconds_left),
             certificate_faults: state.certificates.get().map_or(0, |it| it.faults().len()),
+            permissions: state.permissions.get().map(|it| PermissionSnapshot::take(it)),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
             heap: heap(),
             memory: MemorySnapshot::take(&served.memory),
@@ -116,6 +128,12 @@ impl MemorySnapshot {
     /// How many claims were refused in all.
     pub(super) fn refused(&self) -> u64 {
         self.uses.iter().map(|(_, _, refused)| refused).sum()
+    }
+}
+
+impl PermissionSnapshot {
+    fn take(file: &PermissionFile) -> Self {
+        Self { has_fault: file.fault().is_some(), denied: file.denied() }
     }
 }
 

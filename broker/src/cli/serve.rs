@@ -113,7 +113,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
         // From here on no signal kills the process: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
         const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
-        let hangup = if config.listeners.iter().any(|listener| listener.tls.is_some()) {
+        let hangup = if config.listeners.iter().any(|listener| listener.tls.is_some()) || config.permissions.is_some() {
             Some(signal(SignalKind::hangup())?)
         } else {
             ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;

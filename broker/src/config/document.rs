@@ -3,7 +3,8 @@
 
 use super::address::{ListenAddress, listen_addresses};
 use super::listener::{ListenerKeys, listeners};
-use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, scalar, string, within};
+use super::permissions::PermissionKeys;
+use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, path, scalar, string, within};
 use super::{CapacityLimits, Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
@@ -31,6 +32,7 @@ pub(super) struct Document {
     #[serde(default, deserialize_with = "listeners")]
     listener: Option<Vec<Table<ListenerKeys>>>,
     http: Option<Table<HttpKeys>>,
+    permissions: Option<Table<PermissionKeys>>,
     sys: Option<Table<SysKeys>>,
     limits: Option<Table<LimitsKeys>>,
     capacity: Option<Table<CapacityKeys>>,
@@ -52,6 +54,7 @@ impl Document {
         config.memory_max = self.memory.and_then(|memory| memory.0.max).unwrap_or(config.memory_max);
         apply(self.store, &mut config.store, StoreKeys::apply);
         apply(self.http, &mut config.http, HttpKeys::apply);
+        apply(self.permissions, config, PermissionKeys::apply);
         apply(self.capacity, &mut config.capacity, CapacityKeys::apply);
         apply(self.limits, config, LimitsKeys::apply);
         apply(self.session, &mut config.broker, SessionKeys::apply);
@@ -83,10 +86,6 @@ fn shards<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
     let auto = |text: &str| (text == "auto").then(shards_for_cores);
     let allowed = format_args!("an integer from 1 to {MAX_SHARDS}, or \"auto\"");
     scalar(from, allowed, within(1, MAX_SHARDS.into()), auto).map(Some)
-}
-
-fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-    string(from, "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path))).map(Some)
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,14 +5,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The most bytes that are read from the file. A device like /dev/zero never ends.
+/// The most bytes of the configuration.
 const MOST: usize = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    read_text(path, MOST)
+}
+
+/// Reads a file of at most so many bytes. A device like /dev/zero never ends.
+///
+/// # Errors
+/// The file can't be read, is too long, or is no text.
+pub(crate) fn read_text(path: &Path, most: usize) -> Result<String, ConfigError> {
     let mistake = |line, message: String| ConfigError { file: path.to_owned(), line, key: String::new(), message };
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MOST as u64 + 1).read_to_end(&mut bytes)?;
+        File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(bytes)
     };
     let bytes = read().map_err(|error| match error.kind() {
@@ -23,8 +31,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
         }
         _ => mistake(0, error.to_string()),
     })?;
-    if bytes.len() > MOST {
-        return Err(mistake(0, format!("it has more than {MOST} bytes: it is no configuration")));
+    if bytes.len() > most {
+        return Err(mistake(0, format!("it has more than {most} bytes: it is no configuration")));
     }
     if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
         return Err(mistake(0, "it is in UTF-32; TOML is UTF-8: save it as that".to_owned()));

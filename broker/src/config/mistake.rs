@@ -36,7 +36,7 @@ impl std::error::Error for ConfigError {}
 
 impl ConfigError {
     /// The mistake for the `error` that the parser found in `text`, which was read from `file`.
-    pub(super) fn new(file: &Path, text: &str, error: &Error) -> Self {
+    pub(crate) fn new(file: &Path, text: &str, error: &Error) -> Self {
         let span = error.span().unwrap_or_default();
         let (at, key, message) = match DeTable::parse(text) {
             Ok(document) => match find(document.get_ref(), &span, "") {
@@ -48,7 +48,7 @@ impl ConfigError {
             }
             Err(_) => (span.start, key_before(text, span.start), error.message().to_owned()),
         };
-        let line = 1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count();
+        let line = line_of(text, at);
         let message = message.lines().collect::<Vec<_>>().join("; ");
         Self { file: file.to_owned(), line, key, message }
     }
@@ -80,8 +80,13 @@ fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) 
     }
 }
 
+/// The line, counted from 1, in which a byte of a text stands.
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
+}
+
 /// The one of `words` that a mistyped `word` perhaps means.
-fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     /// Three of ten characters may be wrong. Two characters that changed places count as one.
     const SIMILAR: f64 = 0.7;
     let how_similar = |known: &'a str| (strsim::normalized_damerau_levenshtein(word, known), known);

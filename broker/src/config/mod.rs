@@ -8,19 +8,23 @@ mod file;
 mod listener;
 mod memory;
 mod mistake;
+mod permissions;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 mod watched_files;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
+pub(crate) use file::read_text;
 pub use listener::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;
+pub(crate) use mistake::{line_of, suggestion};
+pub use permissions::PermissionSource;
 pub(crate) use watched_files::{FromFiles, Refresh, WatchedFiles};
 
 use document::Document;
@@ -48,6 +52,9 @@ pub struct Config {
     pub store: StoreConfig,
     /// The HTTP endpoint for operators.
     pub http: HttpConfig,
+    /// The file that says who may publish and subscribe to what; `None`: everybody may do everything, or an embedding program decides with
+    /// [`Access::authorized_by`](crate::Access::authorized_by).
+    pub permissions: Option<PermissionSource>,
     /// How often the topics below `$SYS/broker/` are published, in seconds; 0: never.
     pub sys_interval_s: u32,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
@@ -159,6 +166,7 @@ impl Default for Config {
             memory_max: MemoryMax::Auto,
             store: StoreConfig::default(),
             http: HttpConfig::default(),
+            permissions: None,
             sys_interval_s: 10,
             log: None,
             capacity: CapacityLimits::default(),

@@ -35,10 +35,12 @@ fn the_example_configuration_has_all_keys_with_their_defaults() {
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
     // No key is missing from the example: the error for an unknown key lists all keys that there are.
-    for section in ["memory", "store", "log", "[listener]", "limits", "capacity", "session", "overflow", "shared"] {
+    for section in
+        ["memory", "store", "log", "[listener]", "limits", "capacity", "session", "overflow", "shared", "permissions"]
+    {
         let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
         let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
-        for key in keys.split(", ").filter(|key| *key != "rule") {
+        for key in keys.split(", ").filter(|key| !["rule", "acl_file"].contains(key)) {
             let line = format!("{key} = ");
             assert!(uncommented.lines().any(|other| other.starts_with(&line)), "{section}.{key} is missing");
         }
@@ -111,6 +113,9 @@ allow_control_characters = true
 no_matching_subscribers = false
 resend_expired = "never"
 response_information = "reply/here"
+[permissions]
+file = "/etc/goldcrest/permissions.toml"
+denied_publish = "close"
 [overflow]
 default = "drop_oldest"
 [[overflow.rule]]
@@ -122,6 +127,20 @@ strategy = "sticky"
 group = "workers"
 strategy = "hash_topic"
 "#;
+
+#[test]
+fn permissions_come_from_one_file() {
+    let config = read(ALL_KEYS).unwrap();
+    let file = PathBuf::from("/etc/goldcrest/permissions.toml");
+    assert_eq!(config.permissions, Some(PermissionSource::Toml(file)));
+    assert!(config.broker.closes_denied_publishers);
+    let config = read("[permissions]\nacl_file = \"acl\"").unwrap();
+    assert_eq!(config.permissions, Some(PermissionSource::AclFile("acl".into())));
+    assert!(!config.broker.closes_denied_publishers);
+    assert_eq!(read("[permissions]\ndenied_publish = \"acknowledge\"").unwrap().permissions, None);
+    let twice = mistake("[permissions]\nfile = \"a\"\nacl_file = \"b\"");
+    assert!(twice.contains(":1: permissions: file and acl_file: the permissions come from one of them"), "{twice}");
+}
 
 #[test]
 fn keys_of_the_gateway_and_its_store_set_their_fields() {

@@ -5,9 +5,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 /// A value as it stands in the file.
-pub(super) trait Value {
+pub(crate) trait Value {
     /// The type that the configuration has for the value.
     type Of;
 
@@ -16,7 +17,7 @@ pub(super) trait Value {
 
 /// An integer from `LEAST` to `MOST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Integer<T, const LEAST: u64, const MOST: u64>(T);
+pub(crate) struct Integer<T, const LEAST: u64, const MOST: u64>(T);
 
 impl<T, const LEAST: u64, const MOST: u64> Value for Integer<T, LEAST, MOST> {
     type Of = T;
@@ -34,7 +35,7 @@ impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> f
 
 /// Bytes from `LEAST` to `MOST`: an integer, or a string with a unit like `"64KiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bytes<T, const LEAST: u64, const MOST: u64>(T);
+pub(crate) struct Bytes<T, const LEAST: u64, const MOST: u64>(T);
 
 impl<T, const LEAST: u64, const MOST: u64> Value for Bytes<T, LEAST, MOST> {
     type Of = T;
@@ -53,14 +54,14 @@ impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> f
 }
 
 /// A value that is written as one of a few words.
-pub(super) trait Word: Copy + 'static {
+pub(crate) trait Word: Copy + 'static {
     /// The words, and the value that each stands for.
     const WORDS: &'static [(&'static str, Self)];
 }
 
 /// One of the words of `T`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OneOf<T>(T);
+pub(crate) struct OneOf<T>(T);
 
 impl<T> Value for OneOf<T> {
     type Of = T;
@@ -80,7 +81,7 @@ impl<'de, T: Word> Deserialize<'de> for OneOf<T> {
 
 /// `true` or `false`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Boolean(bool);
+pub(crate) struct Boolean(bool);
 
 impl Value for Boolean {
     type Of = bool;
@@ -111,7 +112,7 @@ impl<'de> Deserialize<'de> for Boolean {
 }
 
 /// A struct whose fields are the keys of a table.
-pub(super) trait Keys {
+pub(crate) trait Keys {
     /// How the table is written, for errors.
     const ALLOWED: &'static str;
 
@@ -126,7 +127,7 @@ pub(super) trait Keys {
 
 /// Why the keys of a table do not go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The table needs this key.
     Missing(&'static str),
     /// What is wrong, in words.
@@ -135,7 +136,7 @@ pub(super) enum Fault {
 
 /// A table with the keys of `T`. For `T` itself serde would accept a list too, and take its items for the values of the keys in their order.
 #[derive(Debug)]
-pub(super) struct Table<T>(pub(super) T);
+pub(crate) struct Table<T>(pub(crate) T);
 
 impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -163,7 +164,7 @@ impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
 }
 
 /// Reads a string that `parse` accepts; `allowed` describes such strings for errors.
-pub(super) fn string<'de, D: Deserializer<'de>, T>(
+pub(crate) fn string<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -171,8 +172,13 @@ pub(super) fn string<'de, D: Deserializer<'de>, T>(
     scalar(from, allowed, |_| None, parse)
 }
 
+/// Reads a path.
+pub(crate) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    string(from, "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path))).map(Some)
+}
+
 /// Reads an integer that `integer` accepts, or a string that `text` accepts; `allowed` describes both for errors.
-pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
+pub(crate) fn scalar<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
     integer: impl FnOnce(i128) -> Option<T>,
@@ -187,7 +193,7 @@ pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
 }
 
 /// Accepts integers from `least` to `most`.
-pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) -> Option<T> {
+pub(crate) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) -> Option<T> {
     move |integer| {
         let integer = u64::try_from(integer).ok().filter(|integer| (least..=most).contains(integer))?;
         T::try_from(integer).ok()
@@ -230,7 +236,7 @@ impl Visitor<'_> for Allowed<'_> {
 }
 
 /// Reads the items of a list; `allowed` describes the list that is wanted.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
 ) -> Result<Vec<T>, D::Error> {
@@ -238,7 +244,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// As [`list`], but refuses an empty list.
-pub(super) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
 ) -> Result<Vec<T>, D::Error> {
@@ -270,7 +276,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<T> {
 }
 
 /// Bytes as a string like `"64KiB"`.
-pub(super) fn bytes_with_unit(text: &str) -> Option<u64> {
+pub(crate) fn bytes_with_unit(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor = match text.strip_prefix(digits)?.trim_start() {
         "" | "B" => 1,

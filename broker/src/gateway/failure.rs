@@ -1,7 +1,7 @@
 //! Why a gateway does not start, or ends though nobody asked it to.
 
 use crate::access::{Access, RecordError};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ConfigError, ListenAddress};
 use crate::net::TlsError;
 use crate::net::descriptors::TooFewDescriptors;
 use crate::shard::StoreStartError;
@@ -19,6 +19,10 @@ pub enum StartError {
     Listen(ListenAddress, io::Error),
     /// The files for the TLS of this listener can't be used.
     Tls(ListenAddress, TlsError),
+    /// The file with the permissions can't be used. A gateway without them would be open.
+    Permissions(ConfigError),
+    /// The configuration names a file of permissions, and [`Access::authorized_by`] says that the program decides.
+    PermissionsTwice,
     /// There is no listener, so no client could ever connect.
     NoListener,
     /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
@@ -56,6 +60,13 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Tls(address, error) => write!(f, "cannot speak TLS on {address}: {error}"),
+            Self::Permissions(error) => write!(f, "cannot use the permissions: {error}"),
+            Self::PermissionsTwice => {
+                write!(
+                    f,
+                    "permissions names a file, and the program that embeds the gateway decides too; one of them must"
+                )
+            }
             Self::NoListener => {
                 write!(
                     f,

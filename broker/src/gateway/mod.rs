@@ -5,6 +5,7 @@
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends unasked
 //! listening  which threads accept connections on which listeners
+//! permissions  the rules of all shards, from a file
 //! settings  the configuration of all shards' brokers
 //! watch     reads files anew when they have changed
 //! ```
@@ -14,6 +15,7 @@ mod control;
 mod failure;
 mod listening;
 mod memory;
+mod permissions;
 mod settings;
 mod watch;
 
@@ -25,6 +27,7 @@ use self::failure::refuse_mistakes;
 use self::listening::Listening;
 use self::memory::MemoryPlan;
 pub(crate) use self::memory::other_bytes;
+pub(crate) use self::permissions::RulesOfShards;
 use self::settings::BrokerSettings;
 pub(crate) use self::watch::FileReload;
 use crate::access::{Access, Principals};
@@ -74,6 +77,8 @@ pub struct Gateway {
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
     /// The most memory that the gateway may take.
     memory: MemoryBound,
+    /// `None` if the configuration names no file of permissions.
+    rules: Option<Arc<RulesOfShards>>,
     /// `None` if the configuration wants neither HTTP nor `$SYS` topics.
     admin: Option<Admin>,
 }
@@ -102,6 +107,7 @@ impl Gateway {
     /// The gateway cannot start. No part of it is left running then.
     pub fn start_unless(config: &Config, access: Access, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config, &access)?;
+        let permissions = permissions::open(config, &access)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
         let listen = |(address, error)| StartError::Listen(address, error);
@@ -121,13 +127,8 @@ impl Gateway {
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
         let (event_sender, events) = event_channel();
-        let settings = BrokerSettings {
-            config: config.clone(),
-            seed: draw_seed()?,
-            shards,
-            is_durable: open_store.is_some(),
-            asks: access.decider.is_some(),
-        };
+        let rules = permissions.map(|file| Arc::new(RulesOfShards::new(file, principals.clone(), mailboxes.clone())));
+        let settings = settings_of(config, &access, shards, open_store.is_some())?;
         let mut gateway = Self {
             listeners: listeners.iter().filter(|it| it.address().is_some()).map(ListenSocket::index).collect(),
             addresses,
@@ -144,6 +145,7 @@ impl Gateway {
             events: Some(events),
             settings: Box::new(tokio::sync::Mutex::new(settings)),
             memory,
+            rules,
             admin,
         };
         let (plans, to_accept) = gateway.plans(&memory_plan, open_store.as_ref(), &access, &event_sender, gives_up);
@@ -172,8 +174,10 @@ impl Gateway {
     ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<Accepting>>>) {
         let settings = self.settings.get_mut();
         let capacity = settings.config.capacity.below(self.memory.bytes);
+        let mut of_shards = self.rules.as_ref().map(|rules| rules.of_shards().into_iter());
         let plan = |index| {
             let (to_accept, listeners) = oneshot::channel();
+            let rules = of_shards.as_mut().and_then(Iterator::next);
             let plan = ShardPlan {
                 config: settings.of_shard(index),
                 capacity,
@@ -183,6 +187,7 @@ impl Gateway {
                 mailboxes: self.mailboxes.0.clone(),
                 admission: self.admission.clone(),
                 access: access.clone(),
+                rules,
                 events: events.clone(),
                 store: open_store.map(OpenStore::for_shard),
                 principals: self.principals.clone(),
@@ -380,6 +385,12 @@ fn start_store(
 
 fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {
     openings.iter().filter_map(ListenSocket::address).collect()
+}
+
+/// The settings of the shards' brokers.
+fn settings_of(config: &Config, access: &Access, shards: u16, is_durable: bool) -> Result<BrokerSettings, StartError> {
+    let (config, seed, asks) = (config.clone(), draw_seed()?, access.decider.is_some());
+    Ok(BrokerSettings { config, seed, shards, is_durable, asks })
 }
 
 /// A seed from the system's random generator, with as many bits as the core uses.

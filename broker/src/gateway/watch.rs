@@ -49,6 +49,12 @@ impl FileWatch {
             let mailboxes = gateway.mailboxes.0.clone();
             watched.push(Arc::new(CertificatesInUse { certificates, mailboxes }));
         }
+        if let Some(rules) = &gateway.rules {
+            if let Some(admin) = &gateway.admin {
+                admin.tell_of_permissions(rules.file());
+            }
+            watched.push(rules.clone());
+        }
         if watched.is_empty() {
             return Ok(None);
         }

@@ -92,13 +92,13 @@ pub(crate) struct ConnectionEnd<'a> {
 pub(crate) struct ConnectionEnds {
     counts: [AtomicU64; EndReason::OTHERS + 256],
     hasher: RandomState,
-    told: Mutex<Told>,
+    told: Mutex<ToldLately>,
 }
 
 /// The recently logged lines.
 #[derive(Default)]
-struct Told {
-    /// By a hash of reason and client: when a line was logged, and how many lines were left out since.
+pub(super) struct ToldLately {
+    /// By a hash of what is told and the client: when a line was logged, and how many lines were left out since.
     lately: HashMap<u64, (Instant, u64)>,
     /// When the current second began, and how many lines were logged in it.
     second: Option<(Instant, u32)>,
@@ -106,7 +106,7 @@ struct Told {
     untold: u64,
 }
 
-impl Told {
+impl ToldLately {
     /// The time in which a client has at most one line for each reason.
     const PAUSE: Duration = Duration::from_secs(60);
     /// The most lines that are logged in a second.
@@ -116,7 +116,7 @@ impl Told {
 
     /// Whether the line with this key may be logged. `None`: it may not. Otherwise how many lines were left out before for the same reason
     /// and client, and how many for others.
-    fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
+    pub(super) fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
         if let Some((told, untold)) = self.lately.get_mut(&key)
             && now.duration_since(*told) < Self::PAUSE
         {
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_client_has_one_log_line_a_minute_for_each_reason() {
-        let (mut told, start) = (Told::default(), Instant::now());
+        let (mut told, start) = (ToldLately::default(), Instant::now());
         let at = |secs| start + Duration::from_secs(secs);
         assert_eq!(told.pass(1, at(0)), Some((0, 0)));
         for secs in 1..60 {
@@ -216,19 +216,19 @@ mod tests {
 
     #[test]
     fn a_crowd_of_clients_has_few_log_lines_a_second_and_needs_little_memory() {
-        let (mut told, start) = (Told::default(), Instant::now());
+        let (mut told, start) = (ToldLately::default(), Instant::now());
         let mut lines = 0;
         for key in 0..100_000 {
             lines += u64::from(told.pass(key, start).is_some());
-            assert!(told.lately.len() <= Told::MOST);
+            assert!(told.lately.len() <= ToldLately::MOST);
         }
-        assert_eq!(lines, u64::from(Told::MOST_LINES));
+        assert_eq!(lines, u64::from(ToldLately::MOST_LINES));
         let later = start + Duration::from_secs(2);
         assert_eq!(told.pass(100_000, later), Some((0, 100_000 - lines)));
         // Other clients come in between, and still no client has a second line within a minute.
         for (key, secs) in (0..3_000_u64).zip(3..) {
             told.pass(200_000 + key, start + Duration::from_secs(secs));
-            assert!(told.lately.len() <= Told::MOST);
+            assert!(told.lately.len() <= ToldLately::MOST);
         }
     }
 

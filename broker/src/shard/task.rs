@@ -8,9 +8,9 @@ use super::events::EventSender;
 use super::mailbox::{KEPT_ENTRIES, Mailboxes};
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
-use crate::access::{Access, Principals};
+use crate::access::{Access, Denials, Principals, RuleAuthorizer};
 use crate::net::{Accepting, Admission, ByteQueue};
-use goldcrest_core::{Broker, Capacity, ConnectionId, Memory, MemoryCeiling};
+use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory, MemoryCeiling, Permissions};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
@@ -44,6 +44,8 @@ pub(crate) struct ShardPlan {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) access: Access,
+    /// The rules of this shard, and where it finds what they denied; `None`: `access` has permissions, or everything is permitted.
+    pub(crate) rules: Option<(Arc<RuleAuthorizer>, Arc<Denials>)>,
     pub(crate) events: EventSender,
     /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
@@ -85,6 +87,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
         mailboxes,
         admission,
         access,
+        rules,
         events,
         store,
         principals,
@@ -94,7 +97,12 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard).under(&ceiling);
     ByteQueue::keep_spares(spare_bytes);
-    let mut broker = Broker::new(memory, config, access.permissions);
+    let (authorizer, denials) = rules.unzip();
+    let permissions = match authorizer {
+        Some(authorizer) => Permissions::from(authorizer),
+        None => access.permissions.unwrap_or_else(|| Permissions::from(&AllowAll)),
+    };
+    let mut broker = Broker::new(memory, config, permissions);
     let persistence = match store {
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
@@ -107,6 +115,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
     event_loop.claim_from(&ceiling);
     event_loop.decide_by(access.decider);
     event_loop.tell_events(events);
+    event_loop.log_denials(denials);
     let event_loop = Arc::new(Mutex::new(event_loop));
     mailboxes.admit(index, &event_loop);
     let shard = Shard { index, mailboxes, admission, clock, event_loop, stop: Notify::new() };
@@ -241,6 +250,7 @@ mod tests {
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
             access: Access::new(),
+            rules: None,
             events: event_channel().0,
             store: None,
             principals: Arc::default(),

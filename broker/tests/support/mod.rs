@@ -8,8 +8,8 @@ pub(crate) mod server;
 
 use goldcrest::{Config, Gateway, Listener};
 use goldcrest_core::codec::{
-    ConnAck, Connect, Filters, MAX_PACKET_LEN, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe,
-    SubscriptionOptions, Version, split,
+    Ack, AckKind, ConnAck, Connect, Filters, MAX_PACKET_LEN, Packet, PacketId, Properties, Publish, QoS, ReasonCode,
+    Subscribe, SubscriptionOptions, Version, split,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -60,6 +60,11 @@ impl Client {
         client
     }
 
+    /// The version of MQTT in which packets are sent and expected.
+    pub(crate) fn speaks(&mut self, version: Version) {
+        self.version = version;
+    }
+
     /// Whether the connection is gone, whatever the reason.
     pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
@@ -95,6 +100,17 @@ impl<S: Read + Write> Client<S> {
         self.receive(|packet| match packet {
             Packet::SubAck(ack) => assert_eq!(ack.codes.into_iter().collect::<Vec<_>>(), [ReasonCode::granted(qos)]),
             other => panic!("SUBACK was expected, not {other:?}"),
+        });
+    }
+
+    /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP with success.
+    pub(crate) fn acknowledge(&mut self, kind: AckKind, packet_id: PacketId) {
+        let ack = Ack { packet_id, code: ReasonCode::Success, properties: Properties::EMPTY };
+        self.send(match kind {
+            AckKind::PubAck => Packet::PubAck(ack),
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubRel => Packet::PubRel(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
         });
     }
 

@@ -6,6 +6,7 @@
 use super::broker::Broker;
 use crate::codec::QoS;
 use crate::engine::Engine;
+use crate::engine::connections::ConnectionId;
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::router::Retained;
 use crate::engine::sessions::Session;
@@ -76,6 +77,12 @@ pub enum DeliveryState {
 }
 
 impl Broker<'_> {
+    /// The Network Connection of the client with this Client Identifier; `None` if it is not connected.
+    pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
+        let slot = self.engine.sessions[self.engine.session_named(client_id)?].connection?;
+        Some(ConnectionId { slot, generation: self.engine.connections[slot].generation })
+    }
+
     /// Shows the subscriptions of a Session, from the position `from` on, until `visit` breaks off. Returns the next position; `None` after
     /// the last subscription, and if there is no such Session.
     pub fn visit_subscriptions(

@@ -49,6 +49,11 @@ pub struct Config<'m> {
     /// Whether a PUBACK or PUBREC for a message without subscribers says 0x10 No matching subscribers, and not 0x00: both are success
     /// (section 3.4.2.1). A retained message that was kept, or cleared, gets 0x00 in any case.
     pub no_matching_subscribers: bool,
+    /// Whether a client of MQTT 3.1 or 3.1.1 is closed when it publishes with QoS 1 or 2 what it may not: these versions have no answer that
+    /// says so, and allow both `[MQTT-3.3.5-2]`. If false its message is dropped, counted and acknowledged: a client that was closed would
+    /// send the same message again as soon as it is back, and all that it has to say would wait behind. Without the feature `alloc` it is
+    /// closed in any case. A client of MQTT 5.0 gets 0x87.
+    pub closes_denied_publishers: bool,
     /// Which messages are sent again although their Message Expiry Interval has ended meanwhile.
     pub resend_expired: ResendExpired,
     /// What to do when the queue of a Session is full.
@@ -306,6 +311,7 @@ impl<'m> Config<'m> {
             retain_available: true,
             allow_control_characters: false,
             no_matching_subscribers: true,
+            closes_denied_publishers: false,
             resend_expired: ResendExpired::Qos2,
             overflow: Overflow::DropNewest,
             overflow_rules: Lent::new(&[]),

@@ -53,6 +53,7 @@ fn operators(broker: &mut Broker<'static>, now: Instant, id: ConnectionId) {
     broker.set_authorize(now, black_box(&Unforeseeable));
     black_box(broker.disconnect(now, black_box("a"), black_box(ReasonCode::Success)));
     black_box(broker.end_session(now, black_box("a")));
+    black_box(broker.connection_of(black_box("a")));
     broker.disconnect_connection(now, black_box(id), black_box(ReasonCode::Success), black_box("a"));
     if let Ok(topic) = TopicName::new(black_box("a")) {
         let _ = black_box(broker.remove_retained(now, topic));

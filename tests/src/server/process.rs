@@ -175,7 +175,8 @@ fn to_toml(config: &Config<'static>) -> String {
         Overflow::KeepLatest => "keep_latest",
         Overflow::Refuse => "refuse",
     };
-    let _ = writeln!(text, "[overflow]\ndefault = \"{policy}\"");
+    let denied = if config.closes_denied_publishers { "close" } else { "acknowledge" };
+    let _ = writeln!(text, "[overflow]\ndefault = \"{policy}\"\n[permissions]\ndenied_publish = \"{denied}\"");
     let read = goldcrest::Config::from_toml(Path::new("of the test"), &text).expect("it has keys that there are");
     assert_eq!(read.broker.limits, config.limits, "each limit has its line");
     text

@@ -5,6 +5,7 @@
 //! receive       bytes in
 //! transmit      bytes out
 //! closing       the end of a connection
+//! denials       what the rules denied, for the log
 //! revoked       the end of connections whose certificates were revoked
 //! fair_share    connections with much work wait until others had their turn
 //! paused_reads  PINGRESP for clients whose packets are not read for a while
@@ -12,6 +13,7 @@
 //! ```
 
 mod closing;
+mod denials;
 mod fair_share;
 mod memory;
 mod paused_reads;
@@ -20,6 +22,7 @@ mod revoked;
 mod timers;
 mod transmit;
 
+use self::denials::DenialLog;
 use self::fair_share::{MOST_IN_TURN, read_share};
 use self::memory::MemoryWaits;
 use self::timers::Timers;
@@ -57,6 +60,8 @@ pub(crate) struct EventLoop {
     decisions: Decisions,
     /// Events for the program that embeds the gateway.
     events: Option<EventSender>,
+    /// `None`: the gateway has no file of permissions.
+    denials: Option<DenialLog>,
     /// `None`: the gateway has no store.
     persistence: Option<Persistence>,
     /// The sockets by [`ConnectionId::index`].
@@ -129,6 +134,7 @@ impl EventLoop {
             broker,
             decisions: Decisions { shard, mailboxes: mailboxes.clone(), decider: None },
             events: None,
+            denials: None,
             persistence,
             sockets: Vec::new(),
             open: 0,
@@ -306,6 +312,7 @@ impl EventLoop {
         if let Some(events) = &mut self.events {
             events.send_all(&mut self.broker);
         }
+        self.tell_denials();
         self.flush_is_due = false;
         if is_settled || rest == 0 || !self.to_write_again.is_empty() {
             self.wake_task();

@@ -12,7 +12,7 @@ use crate::engine::receive::Taken;
 use crate::engine::routing::{Fate, Routed, Routing, connection_state_of, is_reserved_for_server};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::{Blob, Handle, Slots};
+use crate::mem::{Blob, Handle, OWNED, Slots};
 use crate::seam::counters::{DropReason, tally};
 use crate::seam::kind::Kind;
 use crate::time::Instant;
@@ -239,8 +239,8 @@ impl<'m> Engine<'m> {
         self.route(routing)
     }
 
-    /// Answers with PUBACK or PUBREC. In MQTT 3.x these can't refuse, so a refusal ends the connection, or is not
-    /// answered.
+    /// Answers with PUBACK or PUBREC. In MQTT 3.x these can't refuse, so a refusal ends the connection or is not answered; of a message that
+    /// was not permitted the configuration decides.
     fn answer_publish(
         &mut self,
         now: Instant,
@@ -291,7 +291,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// A PUBLISH is refused. Returns whether a PUBACK or PUBREC can say so.
+    /// A PUBLISH is refused. Returns whether a PUBACK or PUBREC is due. In MQTT 5.0 it says so.
     fn may_answer_refused(
         &mut self,
         now: Instant,
@@ -311,7 +311,10 @@ impl<'m> Engine<'m> {
             return true;
         }
         if code == ReasonCode::NotAuthorized {
-            // The client would take any answer for success `[MQTT-3.3.5-2]` of MQTT 3.1.1.
+            // The client takes any answer for success. To answer is allowed, and to close `[MQTT-3.3.5-2]` of MQTT 3.1.1.
+            if OWNED && !self.config.closes_denied_publishers {
+                return true;
+            }
             let refusal = Refusal { code, why: NOT_AUTHORIZED };
             self.close(now, handle, refusal, false);
         }

@@ -1,0 +1,32 @@
+//! What clients may do, by rules from a file.
+//!
+//! ```text
+//! toml_file        our file: roles with rules, users with roles
+//! acl_file         Mosquitto's file
+//! rule_set         all rules of a gateway, from either file
+//! rule_list        the rules of one user in their order, and what they decide
+//! rule_filter      the Topic Filter of a rule, with %c and %u
+//! filter_sets      which Topic Filters lie within others
+//! rule_authorizer  answers the questions of the core by the rules
+//! denials          counts and notes what was denied
+//! permission_file  reads the file, and reads it anew
+//! ```
+//!
+//! Both files become a [`RuleSet`], which never changes. A shard asks it through its own [`RuleAuthorizer`]. Other rules are another set and
+//! other authorizers, and the core checks then what it granted so far. So no question is answered by a part of a file.
+
+mod acl_file;
+mod denials;
+mod filter_sets;
+mod permission_file;
+mod rule_authorizer;
+mod rule_filter;
+mod rule_list;
+mod rule_set;
+#[cfg(test)]
+mod tests;
+mod toml_file;
+
+pub(crate) use denials::{Denial, Denials};
+pub(crate) use permission_file::PermissionFile;
+pub(crate) use rule_authorizer::RuleAuthorizer;
