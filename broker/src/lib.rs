@@ -80,6 +80,15 @@ pub fn check_websocket(bytes: &[u8], piece: usize) {
     net::check_websocket(bytes, piece);
 }
 
+/// For fuzzing: takes any bytes for a file of permissions.
+///
+/// # Panics
+/// What the file allows and what it grants do not agree.
+#[doc(hidden)]
+pub fn check_permissions(bytes: &[u8]) {
+    access::check_permissions(bytes);
+}
+
 /// Serves clients until `shutdown` is ready, then stops in order. If the gateway is still starting then, the start is given up. `started` is called
 /// with the gateway once it serves.
 ///

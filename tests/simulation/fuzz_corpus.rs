@@ -30,6 +30,11 @@ fn fuzzed_bytes_as_packets_do_no_harm() {
 }
 
 #[test]
+fn fuzzed_files_of_permissions_grant_what_they_allow() {
+    replay("permissions", targets::permissions::run);
+}
+
+#[test]
 fn fuzzed_filters_and_topics_match_as_the_model_says() {
     replay("topics", targets::topics::run);
 }

@@ -22,6 +22,6 @@ mod tests;
 pub use crate::net::ClientCertificate;
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub use hooks::Access;
-pub(crate) use permissions::{Denial, Denials, PermissionFile, RuleAuthorizer};
+pub(crate) use permissions::{Denial, Denials, PermissionFile, RuleAuthorizer, check_permissions};
 pub use principals::{NameRefused, Principals};
 pub(crate) use record::{GatewayRecord, PrincipalRecord, RecordError, is_gateway_kind, kind_name};

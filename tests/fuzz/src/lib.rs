@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod decode;
+pub mod permissions;
 pub mod topics;
 pub mod websocket;
 

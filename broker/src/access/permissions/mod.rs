@@ -7,6 +7,7 @@
 //! rule_list        the rules of one user in their order, and what they decide
 //! rule_filter      the Topic Filter of a rule, with %c and %u
 //! filter_sets      which Topic Filters lie within others
+//! fuzzing          any bytes as one of these files
 //! rule_authorizer  answers the questions of the core by the rules
 //! denials          counts and notes what was denied
 //! permission_file  reads the file, and reads it anew
@@ -18,7 +19,10 @@
 mod acl_file;
 mod denials;
 mod filter_sets;
+mod fuzzing;
 mod permission_file;
+#[cfg(test)]
+mod random_tests;
 mod rule_authorizer;
 mod rule_filter;
 mod rule_list;
@@ -28,5 +32,6 @@ mod tests;
 mod toml_file;
 
 pub(crate) use denials::{Denial, Denials};
+pub(crate) use fuzzing::check_permissions;
 pub(crate) use permission_file::PermissionFile;
 pub(crate) use rule_authorizer::RuleAuthorizer;

@@ -57,7 +57,7 @@ enum Shape {
     Below,
     /// All topics but those that begin with `$`.
     All,
-    /// The topics that begin with `start`, and whose other levels match these.
+    /// The topics whose first levels are `start`, and whose other levels match these.
     Levels(Box<[FilterLevel]>),
 }
 
@@ -66,8 +66,10 @@ enum Shape {
 pub(crate) struct RuleFilter {
     /// The filter as it was written.
     text: Box<str>,
-    /// The first bytes of `text`, which topics have too. Where [`Shape::Levels`] follow, they end with a slash, or there are none.
+    /// The bytes of the first levels, which topics have too, without a slash at the end.
     start: usize,
+    /// Whether there are such levels; one level may be empty.
+    has_text: bool,
     /// At most eight bytes of that, as a number, and a mask of as many.
     head: u64,
     mask: u64,
@@ -128,16 +130,16 @@ impl RuleFilter {
         let (has_client_id, has_user) = (has(Placeholder::ClientId), has(Placeholder::User));
         let of_text = |level: &&FilterLevel| matches!(level, FilterLevel::Text(_));
         let texts = levels.iter().take_while(of_text).count();
-        // The bytes of the first levels, each with the slash behind it.
-        let start: usize = text.split('/').take(texts).map(|level| level.len() + 1).sum();
-        let (start, shape) = match &levels[texts..] {
-            [] => (text.len(), Shape::One),
-            [FilterLevel::Rest] if texts == 0 => (0, Shape::All),
-            [FilterLevel::Rest] => (start - 1, Shape::Below),
-            rest => (start, Shape::Levels(rest.into())),
+        let start = text.split('/').take(texts).map(|level| level.len() + 1).sum::<usize>().saturating_sub(1);
+        let has_text = texts > 0;
+        let shape = match &levels[texts..] {
+            [] => Shape::One,
+            [FilterLevel::Rest] if has_text => Shape::Below,
+            [FilterLevel::Rest] => Shape::All,
+            rest => Shape::Levels(rest.into()),
         };
         let (head, mask) = (head_of(&text.as_bytes()[..start]), mask_of(start));
-        Ok(Self { text: text.into(), start, head, mask, shape, has_client_id, has_user })
+        Ok(Self { text: text.into(), start, has_text, head, mask, shape, has_client_id, has_user })
     }
 
     pub(crate) fn has_client_id(&self) -> bool {
@@ -162,10 +164,14 @@ impl RuleFilter {
     }
 
     fn levels_match(&self, levels: &[FilterLevel], rest: &[u8], names: &SubjectNames<'_>, is_wide: bool) -> bool {
-        if self.start == 0 && rest.first() == Some(&b'$') {
-            return false;
-        }
-        let mut rest = Some(rest);
+        let mut rest = match rest.split_first() {
+            // No wildcard and no name stands for a first level that begins with `$`.
+            Some((b'$', _)) if !self.has_text => return false,
+            _ if !self.has_text => Some(rest),
+            Some((b'/', rest)) => Some(rest),
+            Some(_) => return false,
+            None => None,
+        };
         for level in levels {
             if *level == FilterLevel::Rest {
                 return true;
@@ -201,7 +207,7 @@ impl RuleFilter {
         }
         let mut text = self.text[..self.start].to_owned();
         for (at, level) in levels.iter().enumerate() {
-            if at > 0 {
+            if at > 0 || self.has_text {
                 text.push('/');
             }
             match level {
@@ -217,7 +223,7 @@ impl RuleFilter {
                         return is_wide.then_some(Cow::Owned(text));
                     }
                     // No name makes the filter match topics that begin with `$`.
-                    if text.is_empty() && made.starts_with('$') {
+                    if at == 0 && !self.has_text && made.starts_with('$') {
                         return None;
                     }
                     text.push_str(&made);
@@ -408,7 +414,7 @@ mod tests {
             for names in [SubjectNames { client_id: name, ..ANN }, SubjectNames { user: Some(name), ..ANN }] {
                 let text = if names.client_id == name { "s/%c/t" } else { "s/%u/t" };
                 let filter = filter(text);
-                for topic in ["s/", "s/t", "s/a/t", "s/a/b/t", "s//t", "s///t"] {
+                for topic in ["s", "s/", "s/t", "s/a/t", "s/a/b/t", "s//t", "s///t"] {
                     assert!(!is_match(&filter, topic, names, false), "{topic} and {name:?}");
                     assert!(is_match(&filter, topic, names, true), "{topic} and {name:?}");
                 }
