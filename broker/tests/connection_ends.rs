@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The command without a store, with its log at the default level.
-struct Server {
-    child: Child,
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
 }
 
@@ -21,7 +21,7 @@ impl Server {
         Self::start_with(&[])
     }
 
-    fn start_with(arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
         command.args(["--memory-only", "--listen", "127.0.0.1:0"]).env_remove("RUST_LOG").stdin(Stdio::null());
         command.args(arguments);
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Waits until there is a line with all of these words. Returns all such lines.
-    fn lines(&self, words: &[&str]) -> Vec<String> {
+    pub(crate) fn lines(&self, words: &[&str]) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let log = self.log.lock().unwrap().clone();

@@ -17,6 +17,7 @@ mod large;
 mod local_client;
 mod operations;
 mod permissions;
+mod permissions_revoked;
 mod principals;
 mod process;
 mod queues;
