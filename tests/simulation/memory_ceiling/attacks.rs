@@ -108,6 +108,37 @@ fn clients_that_do_not_read_leave_room_for_those_that_do() {
     });
 }
 
+/// A bug of the past: what was in flight counted for no bound but that of its number. While it filled the memory, each message that went in flight
+/// made room in its queue for one more, which came from the reserve.
+#[test]
+fn clients_that_acknowledge_nothing_leave_the_reserve_to_those_that_do() {
+    with_one_and_two_shards(|mut house| {
+        let publisher = house.connect_well("publisher");
+        for n in 0..100 {
+            let id = house.connect_well(&format!("mute {n}"));
+            house.send(id, &subscribe(1, &format!("mute/{n}"), 1).wire(Version::V5));
+            house.take(id);
+            house.mute.insert(id);
+        }
+        let (mut taken, mut refused) = (0, 0);
+        for round in 0..150 {
+            for n in 0..100 {
+                house.send(publisher, &publish(&format!("mute/{n}"), &[3; 1024]).q1(1).wire(Version::V5));
+                match house.take(publisher)[..] {
+                    [Got::Ack(ReasonCode::Success)] => taken += 1,
+                    [Got::Ack(ReasonCode::QuotaExceeded)] => refused += 1,
+                    ref other => panic!("{other:?}"),
+                }
+            }
+            if round % 10 == 0 {
+                house.check_honest();
+            }
+        }
+        assert!(taken > 1500 && refused > 1000, "{taken} {refused}");
+        house.end(MemoryUse::Messages);
+    });
+}
+
 #[test]
 fn sessions_that_are_kept_leave_room_for_clients_that_keep_none() {
     with_one_and_two_shards(|mut house| {

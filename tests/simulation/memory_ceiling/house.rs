@@ -23,6 +23,8 @@ pub(crate) struct House {
     versions: HashMap<Id, Version>,
     /// Those that don't read.
     pub(crate) stalled: HashSet<Id>,
+    /// Those that read and acknowledge nothing.
+    pub(crate) mute: HashSet<Id>,
     /// What each of them has got since it was looked at last.
     pub(crate) got: HashMap<Id, Vec<Got>>,
     out: Vec<u8>,
@@ -56,8 +58,8 @@ impl House {
         };
         let brokers = (0..shards).map(make).collect();
         let (out, record) = (vec![0; 4 * MIB], vec![0; 4 * MIB]);
-        let (versions, stalled, got) = Default::default();
-        Self { ceiling, brokers, versions, stalled, got, out, record, honest: None, before }
+        let (versions, stalled, mute, got) = Default::default();
+        Self { ceiling, brokers, versions, stalled, mute, got, out, record, honest: None, before }
     }
 
     fn check(&self) {
@@ -182,7 +184,7 @@ impl House {
         any
     }
 
-    /// A client reads what is in `out`, and acknowledges it.
+    /// A client reads what is in `out`, and acknowledges it unless it is mute.
     fn read(&mut self, id: Id, len: usize, answers: &mut Vec<(Id, Vec<u8>)>) {
         let version = self.versions[&id];
         let mut bytes = &self.out[..len];
@@ -221,6 +223,7 @@ impl House {
                 Packet::PubRel(ack) => Some(pubcomp(ack.packet_id.get())),
                 _ => None,
             };
+            let answer = answer.filter(|_| !self.mute.contains(&id));
             answers.extend(answer.map(|packet| (id, packet.wire(version))));
             bytes = &bytes[len..];
         }

@@ -32,6 +32,14 @@ impl Messages<'_> {
         ((half / QUEUED).max(least), half.max(ALWAYS))
     }
 
+    /// How many messages of the present average length may be in flight to one client, if so many bytes may wait in its queue. What is in flight
+    /// is in memory until the client acknowledges it, and makes room in the queue for more.
+    pub(crate) fn share_in_flight(&self, bytes: u32) -> u16 {
+        let average = self.bytes.used().checked_div(self.pool.len()).unwrap_or(0);
+        let count = (bytes as usize).checked_div(average.saturating_add(QUEUED)).unwrap_or(0);
+        u16::try_from(count.max(MESSAGES)).unwrap_or(u16::MAX)
+    }
+
     /// From now on a message is the retained one of its topic.
     pub(crate) fn count_retained(&mut self, message: Handle<Message>) {
         self.memory.retained = self.memory.retained.saturating_add(self.bytes_of(message));

@@ -46,6 +46,12 @@ impl Engine<'_> {
         Bound { messages: fair.messages.max(bounded(queue.queued())), bytes: fair.bytes.max(queue.queued_bytes()) }
     }
 
+    /// A client that accepts `window` messages at once may have so many in flight by the memory that is free now.
+    #[cold]
+    pub(crate) fn window_in_share(&self, window: u16) -> u16 {
+        window.min(self.messages.share_in_flight(self.fair_bound().bytes))
+    }
+
     /// Called before a message is handed out. Sets the bounds of queues anew if [`LOOKS`] messages were handed out since the last time.
     #[inline]
     pub(crate) fn look_at_memory(&mut self) {
@@ -62,10 +68,11 @@ impl Engine<'_> {
         self.in_force.looks_at = if is_bounded { self.routed.saturating_add(LOOKS) } else { u64::MAX };
         let (queued_messages, queued_bytes) =
             (limits.queued_messages.min(fair.messages), limits.queued_bytes.min(fair.bytes));
+        let inflight = limits.inflight.min(self.messages.share_in_flight(fair.bytes));
         if is_bounded {
             self.give_back_memory();
         }
-        self.in_force.limits = Limits { queued_messages, queued_bytes, ..limits };
+        self.in_force.limits = Limits { queued_messages, queued_bytes, inflight, ..limits };
     }
 
     /// Called after the end of a Session or of subscriptions: so memory is given back also where no message is handed out.

@@ -37,6 +37,14 @@ impl Engine<'_> {
         self.in_force.limits(&self.config.limits)
     }
 
+    /// How many messages may be in flight to a client now: as many as it accepts at once, and fewer while memory is short. It is at least 1, so the
+    /// client has something to acknowledge, and then the queue goes on.
+    #[inline(always)]
+    pub(crate) fn window_of(&self, connection: Handle<Connection>) -> u16 {
+        let window = self.connections[connection].window;
+        if OWNED && window > self.queue_limits().inflight { self.window_in_share(window) } else { window }
+    }
+
     /// Whether a Session may have one more subscription, to this filter. All filters of the Session count as if each were as long as this filter.
     /// The subscription of a Session with few of them gets its memory from the reserve if need be.
     pub(crate) fn has_share_for_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {

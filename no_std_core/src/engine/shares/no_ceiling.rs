@@ -34,6 +34,11 @@ impl Engine<'_> {
     }
 
     #[inline(always)]
+    pub(crate) fn window_in_share(&self, window: u16) -> u16 {
+        window
+    }
+
+    #[inline(always)]
     pub(crate) fn look_at_memory(&mut self) {}
 
     #[inline(always)]

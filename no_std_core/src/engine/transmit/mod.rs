@@ -175,7 +175,7 @@ impl Engine<'_> {
             }
             _ => return None,
         };
-        let window = self.connections[handle].window;
+        let window = self.window_of(handle);
         let deadline = self.deadline(now);
         while self.sessions[session].outbound.is_resending() {
             let delivery = self.sessions[session].outbound.start_resend(&mut self.messages, window, deadline)?;
