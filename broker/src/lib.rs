@@ -58,8 +58,8 @@ mod testing;
 
 pub use access::Access;
 pub use config::{
-    CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax,
-    PermissionSource, TlsConfig, TlsVersion, WebSocketConfig,
+    CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig, ListenAddress, Listener, ListenerAddress,
+    MemoryMax, Network, PermissionSource, TlsConfig, TlsVersion, UnixAddress, WebSocketConfig,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;
@@ -87,6 +87,15 @@ pub fn check_websocket(bytes: &[u8], piece: usize) {
 #[doc(hidden)]
 pub fn check_permissions(bytes: &[u8]) {
     access::check_permissions(bytes);
+}
+
+/// For fuzzing: takes any bytes for the header that a proxy sends ahead of those of its client.
+///
+/// # Panics
+/// The decoder has a fault.
+#[doc(hidden)]
+pub fn check_proxy_header(bytes: &[u8]) {
+    net::check_proxy_header(bytes);
 }
 
 /// Serves clients until `shutdown` is ready, then stops in order. If the gateway is still starting then, the start is given up. `started` is called

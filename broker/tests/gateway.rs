@@ -1,7 +1,7 @@
 //! The gateway as clients see it: sockets, shards, limits, start and stop. Other tests cover the protocol.
 
 use crate::support::{Client, connect_packet, local, message, runtime, with_gateways};
-use goldcrest::{Gateway, Listener, StartError};
+use goldcrest::{Gateway, Listener, ListenerAddress, StartError};
 use goldcrest_core::codec::{Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Will};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -340,7 +340,7 @@ fn the_error_of_a_gateway_that_cannot_listen_names_address_and_cause() {
     let gateway = Gateway::start(&local()).unwrap();
     let taken = gateway.addresses()[0];
     let error = Gateway::start(&goldcrest::Config { listeners: vec![Listener::new(taken)], ..local() }).unwrap_err();
-    assert!(matches!(&error, StartError::Listen(address, _) if *address == taken));
+    assert!(matches!(&error, StartError::Listen(address, _) if *address == ListenerAddress::from(taken)));
     assert!(error.to_string().starts_with(&format!("cannot listen on {taken}: Address already in use")), "{error}");
 
     let open = Listener::new("0.0.0.0:0".parse().unwrap());

@@ -48,3 +48,8 @@ fn fuzzed_packets_of_several_clients_do_no_harm() {
 fn fuzzed_bytes_as_frames_of_websocket_do_no_harm() {
     replay("websocket", targets::websocket::run);
 }
+
+#[test]
+fn fuzzed_bytes_as_headers_of_proxies_do_no_harm() {
+    replay("proxy_header", targets::proxy_header::run);
+}

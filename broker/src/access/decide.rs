@@ -35,8 +35,10 @@ pub struct ClientConnection {
 pub struct AccessRequest {
     /// The connection that the request is about: the same for all steps of an enhanced authentication.
     pub connection: ClientConnection,
-    /// The address that the client connects from; `None` if it is in the process of the gateway.
+    /// The address that the client connects from, also behind a proxy; `None` if it is in the process of the gateway, or connects through a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// The user of the client's process, as the system tells, if the client connects through a Unix socket.
+    pub peer_uid: Option<u32>,
     /// The place in [`Config::listeners`](crate::Config::listeners) of the listener that the client came through, counted from 0; `None` if the client is
     /// in the process of the gateway.
     pub listener: Option<u16>,
@@ -77,17 +79,21 @@ impl AccessRequest {
         };
         let method = properties.authentication_method().map(str::to_owned);
         let data = properties.authentication_data().map(<[u8]>::to_vec);
-        let (peer, listener, certificate) = (socket.peer(), socket.listener(), socket.certificate().cloned());
-        Self { connection, peer, listener, certificate, connect, method, data }
+        let (peer, peer_uid, listener) = (socket.peer(), socket.peer_uid(), socket.listener());
+        let certificate = socket.certificate().cloned();
+        Self { connection, peer, peer_uid, listener, certificate, connect, method, data }
     }
 }
 
 impl fmt::Debug for AccessRequest {
     /// Leaves the Authentication Data out, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { peer, listener, certificate, connect, method, .. } = self;
+        let Self { peer, peer_uid, listener, certificate, connect, method, .. } = self;
         let mut out = f.debug_struct("AccessRequest");
-        out.field("peer", peer).field("listener", listener).field("certificate", certificate);
+        out.field("peer", peer)
+            .field("peer_uid", peer_uid)
+            .field("listener", listener)
+            .field("certificate", certificate);
         out.field("connect", connect).field("method", method).finish_non_exhaustive()
     }
 }

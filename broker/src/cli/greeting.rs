@@ -1,32 +1,41 @@
 //! The text that the gateway prints when it serves.
 
 use crate::config::{ClientCertificates, Config, Listener, MemoryBound, host_of};
+use crate::gateway::Gateway;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// Where a gateway is reached. Each place of a listener has the place of the listener in the configuration.
+pub(super) struct Places<'g> {
+    addresses: Vec<(usize, SocketAddr)>,
+    paths: Vec<(usize, &'g Path)>,
+    http: &'g [SocketAddr],
+}
+
+impl<'g> Places<'g> {
+    pub(super) fn of(gateway: &'g Gateway) -> Self {
+        let (addresses, paths) = (gateway.addresses_of_listeners().collect(), gateway.paths_of_listeners().collect());
+        Self { addresses, paths, http: gateway.http_addresses() }
+    }
+}
 
 /// The text that a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
-pub(super) fn greeting(
-    config: &Config,
-    addresses: &[(usize, SocketAddr)],
-    http: &[SocketAddr],
-    awaited: &[String],
-    memory: MemoryBound,
-) -> String {
+pub(super) fn greeting(config: &Config, places: &Places<'_>, awaited: &[String], memory: MemoryBound) -> String {
+    let Places { addresses, paths, http } = places;
     let mut text = format!("Goldcrest {}\n", env!("CARGO_PKG_VERSION"));
-    for address in http {
+    for address in *http {
         let _ = writeln!(text, "health, metrics and sessions on http://{}/", authority(*address));
     }
     for reason in awaited {
         let _ = writeln!(text, "{reason}");
     }
-    let with = |listener: usize| match config.listeners.get(listener) {
-        Some(Listener { tls: Some(_), websocket: None, .. }) => " with TLS",
-        Some(Listener { tls: None, websocket: Some(_), .. }) => " with WebSocket",
-        Some(Listener { tls: Some(_), websocket: Some(_), .. }) => " with WebSocket over TLS",
-        _ => "",
-    };
+    let with = |listener: usize| spoken(config.listeners.get(listener));
     for (listener, address) in addresses {
         let _ = writeln!(text, "listening on {}{}", place(*address), with(*listener));
+    }
+    for (listener, path) in paths {
+        let _ = writeln!(text, "listening on unix:{}{}", path.display(), with(*listener));
     }
     let are_asked =
         |it: &Listener| it.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificates::Required);
@@ -61,6 +70,16 @@ pub(super) fn greeting(
         );
     }
     text
+}
+
+/// What the clients of a listener speak below MQTT, unless it is nothing.
+fn spoken(listener: Option<&Listener>) -> &'static str {
+    match listener {
+        Some(Listener { tls: Some(_), websocket: None, .. }) => " with TLS",
+        Some(Listener { tls: None, websocket: Some(_), .. }) => " with WebSocket",
+        Some(Listener { tls: Some(_), websocket: Some(_), .. }) => " with WebSocket over TLS",
+        _ => "",
+    }
 }
 
 /// The options with which the clients reach `address` from this machine.
@@ -107,14 +126,14 @@ mod tests {
         let local = "[fe80::1%1]:1883".parse().unwrap();
         let text = greeting(
             &Config::default(),
-            &[(0, local)],
-            &[local],
+            &Places { addresses: vec![(0, local)], paths: vec![(0, Path::new("/run/mqtt.sock"))], http: &[local] },
             &["it does not listen on x yet: y".to_owned()],
             memory(),
         );
         assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");
         assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
         assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
+        assert!(text.contains("\nlistening on unix:/run/mqtt.sock\n"), "{text}");
         assert!(text.contains("\nit does not listen on x yet: y\n"), "{text}");
         assert_eq!(quoted("/opt/my programs/it's".to_owned()), r"'/opt/my programs/it'\''s'");
     }
@@ -122,13 +141,18 @@ mod tests {
     #[test]
     fn the_greeting_names_real_ports_and_says_what_is_kept() {
         let config = Config { data_dir: Some("/data".into()), ..Config::default() };
-        let text =
-            greeting(&config, &[(0, "[::]:41234".parse().unwrap())], &["[::1]:9".parse().unwrap()], &[], memory());
+        let mut places = Places {
+            addresses: vec![(0, "[::]:41234".parse().unwrap())],
+            paths: vec![],
+            http: &["[::1]:9".parse().unwrap()],
+        };
+        let text = greeting(&config, &places, &[], memory());
         assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
         assert!(text.contains("messages are kept in /data\nmemory is at most 48 MiB, as configured: "), "{text}");
-        let text = greeting(&Config { memory_only: true, ..config }, &[], &[], &[], memory());
+        (places.addresses, places.http) = (vec![], &[]);
+        let text = greeting(&Config { memory_only: true, ..config }, &places, &[], memory());
         assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
     }
 }

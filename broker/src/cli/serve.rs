@@ -1,10 +1,11 @@
 //! `goldcrest` without a command: serving clients until a signal comes.
 
 use super::args::{any, number, path, text};
-use super::greeting::greeting;
+use super::greeting::{Places, greeting};
 use super::{Failure, LAST_WORDS, NO_DATA_DIR, read_config};
 use crate::config::{
-    Config, ListenAddress, Listener, MAX_SHARDS, MemoryMax, default_data_dir, listen_addresses, shards_for_cores,
+    Config, ListenAddress, Listener, ListenerAddress, MAX_SHARDS, MemoryMax, default_data_dir, listen_addresses,
+    listener_addresses, shards_for_cores,
 };
 use crate::gateway::FileReload;
 use crate::output::BackgroundWriter;
@@ -19,9 +20,9 @@ pub(super) struct ServeOptions {
     #[arg(long, value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
     /// Listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one. localhost:1883 or 1883 are 127.0.0.1 and
-    /// ::1 (where there is IPv6), *:1883 all addresses. May be repeated; replaces the listeners of the file [default: localhost:1883]
-    #[arg(long, value_name = "ADDR", value_parser = text(listen_addresses))]
-    listen: Vec<Addresses>,
+    /// ::1 (where there is IPv6), *:1883 all addresses, unix:/PATH a Unix socket. May be repeated; replaces the listeners of the file [default: localhost:1883]
+    #[arg(long, value_name = "ADDR", value_parser = text(listener_addresses))]
+    listen: Vec<ListenerAddresses>,
     /// Let anybody connect on each --listen, not from this machine alone
     #[arg(long, overrides_with = "allow_anonymous")]
     allow_anonymous: bool,
@@ -51,6 +52,8 @@ pub(super) struct ServeOptions {
 /// The addresses that one `--listen` stands for: two for `localhost` and `*`. Through the alias clap does not see that this is a list:
 /// otherwise clap would take each address for a value of its own.
 type Addresses = Vec<ListenAddress>;
+/// The same for clients.
+type ListenerAddresses = Vec<ListenerAddress>;
 
 pub(super) fn shards(text: &str) -> Result<u16, String> {
     match text {
@@ -78,7 +81,7 @@ impl ServeOptions {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
         if !self.listen.is_empty() {
             let allow_anonymous = self.allow_anonymous;
-            let listener = |address| Listener { allow_anonymous, ..Listener::at(address) };
+            let listener = |address: ListenerAddress| Listener { allow_anonymous, ..Listener::at(address) };
             config.listeners = self.listen.into_iter().flatten().map(listener).collect();
         }
         if !self.http.is_empty() {
@@ -138,13 +141,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
             if let Some((hangup, reload)) = hangup.zip(gateway.file_reload()) {
                 tokio::spawn(reload_at(hangup, reload));
             }
-            let text = greeting(
-                &config,
-                &gateway.addresses_of_listeners().collect::<Vec<_>>(),
-                gateway.http_addresses(),
-                &gateway.awaited(),
-                gateway.memory_bound(),
-            );
+            let text = greeting(&config, &Places::of(gateway), &gateway.awaited(), gateway.memory_bound());
             out.write(text.as_bytes());
         })
         .await
@@ -212,7 +209,7 @@ mod tests {
             ),
             ServeOptions {
                 config: Some("a.toml".into()),
-                listen: vec![vec!["127.0.0.1:0".parse().unwrap()], vec!["[::1]:1884".parse().unwrap()]],
+                listen: ["127.0.0.1:0", "[::1]:1884"].map(|it| listener_addresses(it).unwrap()).into(),
                 allow_anonymous: true,
                 http: vec![vec!["[::1]:9883".parse().unwrap()]],
                 data_dir: Some("d".into()),
@@ -249,8 +246,8 @@ mod tests {
     fn an_option_may_stand_for_an_ipv4_and_an_ipv6_address() {
         let config = options(&["--listen", "localhost:0", "--http", "9883"]).into_config().unwrap();
         let address = |text: &str| ListenAddress::from(text.parse::<std::net::SocketAddr>().unwrap());
-        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
-        assert_eq!(listeners, [address("127.0.0.1:0"), address("[::1]:0")]);
+        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address.clone()).collect();
+        assert_eq!(listeners, [address("127.0.0.1:0"), address("[::1]:0")].map(ListenerAddress::from));
         assert_eq!(config.http.listen, [address("127.0.0.1:9883"), address("[::1]:9883")]);
         assert_eq!(options(&["--shards", "auto"]).shards, Some(shards_for_cores()));
     }
@@ -261,7 +258,7 @@ mod tests {
         let config = options(&args).into_config().unwrap();
         assert_eq!(
             config.listeners,
-            [Listener { allow_anonymous: true, ..Listener::at("0.0.0.0:7".parse().unwrap()) }]
+            [Listener { allow_anonymous: true, ..Listener::new("0.0.0.0:7".parse().unwrap()) }]
         );
         assert_eq!(config.shards, 5);
         // The option --allow-anonymous is about listeners for clients, and does not open HTTP.

@@ -8,6 +8,7 @@ mod file;
 mod listener;
 mod memory;
 mod mistake;
+mod network;
 mod permissions;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,15 @@ pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
 pub(crate) use file::read_text;
-pub use listener::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+pub(crate) use listener::listener_addresses;
+pub use listener::{
+    ClientCertificates, Listener, ListenerAddress, TlsConfig, TlsVersion, UnixAddress, WebSocketConfig,
+};
 pub(crate) use memory::MemoryBound;
 pub use memory::MemoryMax;
 pub use mistake::ConfigError;
 pub(crate) use mistake::{line_of, suggestion};
+pub use network::Network;
 pub use permissions::PermissionSource;
 pub(crate) use watched_files::{FromFiles, Refresh, WatchedFiles};
 

@@ -1,7 +1,7 @@
 //! Why a gateway does not start, or ends though nobody asked it to.
 
 use crate::access::{Access, RecordError};
-use crate::config::{Config, ConfigError, ListenAddress};
+use crate::config::{Config, ConfigError, ListenAddress, ListenerAddress};
 use crate::net::TlsError;
 use crate::net::descriptors::TooFewDescriptors;
 use crate::shard::StoreStartError;
@@ -16,9 +16,9 @@ use std::path::PathBuf;
 pub enum StartError {
     /// The gateway cannot listen on the address: another process may have the port. An address that does not exist yet is no
     /// error: the gateway waits for it.
-    Listen(ListenAddress, io::Error),
+    Listen(ListenerAddress, io::Error),
     /// The files for the TLS of this listener can't be used.
-    Tls(ListenAddress, TlsError),
+    Tls(ListenerAddress, TlsError),
     /// The file with the permissions can't be used. A gateway without them would be open.
     Permissions(ConfigError),
     /// The configuration names a file of permissions, and [`Access::authorized_by`] says that the program decides.
@@ -27,7 +27,7 @@ pub enum StartError {
     NoListener,
     /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
     /// that.
-    OpenToAll(ListenAddress),
+    OpenToAll(ListenerAddress),
     /// Everybody who reaches this address for HTTP would be answered, and the configuration does not allow that.
     HttpOpenToAll(ListenAddress),
     /// `broker.authentication` makes each CONNECT wait for a verdict, but no decider is set: see [`Access::decided_by`].
@@ -159,7 +159,7 @@ pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), St
     }
     let is_decided = access.decider.is_some();
     if !is_decided && let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
-        return Err(StartError::OpenToAll(open.address));
+        return Err(StartError::OpenToAll(open.address.clone()));
     }
     if !config.http.allow_anonymous
         && let Some(&open) = config.http.listen.iter().find(|address| !address.is_of_this_machine())

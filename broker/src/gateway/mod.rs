@@ -24,7 +24,7 @@ pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
 use self::failure::refuse_mistakes;
-use self::listening::Listening;
+use self::listening::{Listening, Opened};
 use self::memory::MemoryPlan;
 pub(crate) use self::memory::other_bytes;
 pub(crate) use self::permissions::RulesOfShards;
@@ -32,9 +32,11 @@ use self::settings::BrokerSettings;
 pub(crate) use self::watch::FileReload;
 use crate::access::{Access, Principals};
 use crate::admin::Admin;
-use crate::config::{Config, MemoryBound, cores, shards_for_cores};
+use crate::config::{Config, ListenAddress, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
-use crate::net::{Accepting, Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
+use crate::net::{
+    Accepting, Admission, AwaitedAddresses, ClientSocket, ListenSocket, MemoryStream, SocketPath, memory_pair, open_all,
+};
 use crate::shard::{
     self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
 };
@@ -43,6 +45,7 @@ use goldcrest_store::{Answer, Committer};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -59,6 +62,8 @@ pub struct Gateway {
     addresses: Box<[SocketAddr]>,
     /// The place in the configuration of the listener of each of `addresses`.
     listeners: Box<[usize]>,
+    /// The paths of Unix sockets, each with the place of its listener in the configuration.
+    paths: Vec<(usize, SocketPath)>,
     http_addresses: Box<[SocketAddr]>,
     missing: AwaitedAddresses,
     listening: Listening,
@@ -110,11 +115,10 @@ impl Gateway {
         let permissions = permissions::open(config, &access)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
-        let listen = |(address, error)| StartError::Listen(address, error);
-        let (setups, listeners) = listening::open(config, &missing)?;
-        let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
-        let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
-        let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
+        let Opened { setups, sockets: listeners, paths } = listening::open(config, &missing, &access)?;
+        let http = open_http(config, &missing)?;
+        let (addresses, http_addresses) =
+            (listeners.iter().filter_map(ClientSocket::address).collect(), addresses_of(&http));
         // From here on health can be asked for: restoring a large store takes long.
         let admin = start_admin(config, http, &missing)?;
         let open_store = OpenStore::open(config, gives_up)?;
@@ -130,8 +134,9 @@ impl Gateway {
         let rules = permissions.map(|file| Arc::new(RulesOfShards::new(file, principals.clone(), mailboxes.clone())));
         let settings = settings_of(config, &access, shards, open_store.is_some())?;
         let mut gateway = Self {
-            listeners: listeners.iter().filter(|it| it.address().is_some()).map(ListenSocket::index).collect(),
+            listeners: listeners.iter().filter(|it| it.address().is_some()).map(ClientSocket::index).collect(),
             addresses,
+            paths,
             admission,
             next_shard: AtomicUsize::new(0),
             http_addresses,
@@ -236,6 +241,11 @@ impl Gateway {
         self.listeners.iter().copied().zip(self.addresses.iter().copied())
     }
 
+    /// The paths of the Unix sockets that the gateway listens on, each with the place of its listener in [`Config::listeners`]. They are removed at the end.
+    pub fn paths_of_listeners(&self) -> impl Iterator<Item = (usize, &Path)> {
+        self.paths.iter().map(|(index, path)| (*index, path.path()))
+    }
+
     /// The addresses where the gateway has answered HTTP since it started, in the order of
     /// [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
@@ -303,6 +313,7 @@ impl Gateway {
             admin.stopping();
         }
         self.listening = Listening::default();
+        self.paths.clear();
         self.mailboxes.0.shut_down();
         let all_ended = async {
             while self.running > 0
@@ -336,6 +347,13 @@ impl fmt::Debug for ShutDownOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shards", self.0.shards())
     }
+}
+
+/// Opens the addresses for HTTP, and listens on them.
+fn open_http(config: &Config, missing: &AwaitedAddresses) -> Result<Vec<ListenSocket>, StartError> {
+    let failed = |(address, error): (ListenAddress, io::Error)| StartError::Listen(address.into(), error);
+    let http = open_all(config.http.listen.iter().copied(), missing).map_err(failed)?;
+    http.into_iter().map(ListenSocket::listen).collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Starts HTTP and `$SYS` topics, if the configuration wants either.

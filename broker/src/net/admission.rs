@@ -44,17 +44,27 @@ pub(crate) struct ConnectionPermit {
     admission: Arc<Admission>,
     /// How many bytes are claimed for bytes that wait.
     claimed: u32,
-    /// How many bytes are claimed for the transport, beyond [`CONNECTION_BYTES`].
-    of_transport: u32,
     /// The index of the listener that the connection came through.
     listener: Option<u16>,
+    /// `None` for most connections, so that these take little memory.
+    particulars: Option<Box<Particulars>>,
+}
+
+/// What only some connections have.
+#[derive(Default)]
+struct Particulars {
+    /// How many bytes are claimed for the transport, beyond [`CONNECTION_BYTES`].
+    of_transport: usize,
+    /// The address of the client, where the peer of the socket is a proxy.
+    client: Option<SocketAddr>,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Self { admission, claimed, of_transport, .. } = self;
+        let Self { admission, claimed, .. } = self;
+        let of_transport = self.particulars.as_ref().map_or(0, |particulars| particulars.of_transport);
         memory_credit::give_back(&admission.memory, *claimed as usize);
-        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES + *of_transport as usize);
+        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES + of_transport);
         admission.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -68,8 +78,10 @@ impl ConnectionPermit {
     /// Changes the claim for the transport to `bytes`. Returns false, and changes nothing, if there is no memory left.
     pub(crate) fn claim_for_transport(&mut self, bytes: usize) -> bool {
         let (memory, purpose) = (&self.admission.memory, MemoryUse::Connections);
-        let Ok(now_claimed) = u32::try_from(bytes) else { return false };
-        let before = self.of_transport as usize;
+        let before = self.particulars.as_ref().map_or(0, |particulars| particulars.of_transport);
+        if bytes == before {
+            return true;
+        }
         if bytes > before {
             if !memory.take(purpose, bytes - before) {
                 return false;
@@ -77,8 +89,22 @@ impl ConnectionPermit {
         } else {
             memory.give_back(purpose, before - bytes);
         }
-        self.of_transport = now_claimed;
+        self.particulars().of_transport = bytes;
         true
+    }
+
+    fn particulars(&mut self) -> &mut Particulars {
+        self.particulars.get_or_insert_default()
+    }
+
+    /// The address of the client, where the peer of the socket is a proxy that has told it.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.particulars.as_ref()?.client
+    }
+
+    /// The peer of the socket is a proxy, and this is the address of its client.
+    pub(crate) fn comes_from(&mut self, client: SocketAddr) {
+        self.particulars().client = Some(client);
     }
 
     /// How many bytes are claimed for bytes that wait.
@@ -167,7 +193,7 @@ impl Admission {
             return None;
         }
         // Counted before the bound is checked: dropping the permit takes the count back.
-        let permit = ConnectionPermit { admission: self.clone(), claimed: 0, of_transport: 0, listener };
+        let permit = ConnectionPermit { admission: self.clone(), claimed: 0, listener, particulars: None };
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Connections that the system completes before the gateway accepts them: enough for a crowd that reconnects at once.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// A socket on its way from being bound to listening.
 pub(crate) enum ListenSocket {
@@ -63,18 +63,26 @@ pub(crate) fn open_all(
     addresses: impl IntoIterator<Item = ListenAddress>,
     missing: &AwaitedAddresses,
 ) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
+    open_all_of(addresses.into_iter().enumerate(), missing)
+}
+
+/// The same for addresses that each have their place given.
+pub(crate) fn open_all_of(
+    addresses: impl IntoIterator<Item = (usize, ListenAddress)>,
+    missing: &AwaitedAddresses,
+) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
     open_all_with(addresses, missing, bind)
 }
 
 fn open_all_with(
-    addresses: impl IntoIterator<Item = ListenAddress>,
+    addresses: impl IntoIterator<Item = (usize, ListenAddress)>,
     missing: &AwaitedAddresses,
     bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
 ) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
     let mut openings: Vec<ListenSocket> = Vec::new();
     // The addresses so far, each with its port if a socket is bound to the address.
     let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
-    for (index, address) in addresses.into_iter().enumerate() {
+    for (index, address) in addresses {
         let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
         let twin_port = twin.and_then(|(_, port)| port);
         let place = ListenTarget { index, address, missing: missing.clone(), is_optional: twin.is_some() };
@@ -99,6 +107,14 @@ fn open_all_with(
 }
 
 impl ListenSocket {
+    /// A socket that listens already.
+    pub(super) fn listening(index: usize, listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?.into();
+        let target = ListenTarget { index, address, missing: AwaitedAddresses::default(), is_optional: false };
+        Ok(Self::Listening(target, listener))
+    }
+
     /// The address of the socket, once it is known.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -326,19 +342,22 @@ mod tests {
                 SocketAddr::V4(_) => bind(address, port),
             };
             let addresses: Vec<_> = pairs.split(' ').map(|ip| address(&format!("{ip}:0"))).collect();
-            let opened = open_all_with(addresses, &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
+            let opened = open_all_with(addresses.into_iter().enumerate(), &missing, without_ipv6)
+                .map_err(|(_, error)| error)
+                .unwrap();
             assert!(matches!(opened[..], [ListenSocket::Bound(..)]));
             assert!(missing.reasons().is_empty(), "nobody asked for IPv6 alone");
             // At boot there may be no interface at all, not even lo.
             let nothing = |_, _| Err(Errno::ADDRNOTAVAIL.into());
             let missing = AwaitedAddresses::default();
             let both = pairs.split(' ').map(|ip| address(&format!("{ip}:0")));
-            let awaited = open_all_with(both, &missing, nothing).map_err(|(_, error)| error).unwrap();
+            let awaited =
+                open_all_with(both.into_iter().enumerate(), &missing, nothing).map_err(|(_, error)| error).unwrap();
             assert!(matches!(awaited[..], [ListenSocket::Awaited(_), ListenSocket::Awaited(_)]));
             assert_eq!(missing.reasons().len(), 1, "IPv6 may never come");
             let missing = AwaitedAddresses::default();
             let alone =
-                open_all_with([address("[::1]:0")], &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
+                open_all_with([(0, address("[::1]:0"))], &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
             assert!(matches!(alone[..], [ListenSocket::Awaited(_)]));
             assert_eq!(missing.reasons().len(), 1);
         }

@@ -2,18 +2,16 @@
 
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
 use super::listener_setup::ListenerSetup;
-use super::tls_settings::TlsSettings;
-use super::transport::{Layered, Transport};
+use super::stream_listener::StreamListener;
+use super::transport::{Layered, Stream, Transport};
 use rustix::io::Errno;
 use socket2::SockRef;
 use std::fs::File;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 /// Bytes that the system takes for a connection beyond those that are on their way. By default it takes megabytes for a peer that does not read.
@@ -28,17 +26,26 @@ pub(crate) trait Reception {
     fn count_accepted(&self);
 
     /// Counts and logs that a connection is closed for want of room.
-    fn refuse(&self, peer: SocketAddr, why: &str);
-
-    /// Counts and logs that a connection is closed for this error.
-    fn fail(&self, peer: SocketAddr, error: &io::Error);
+    fn refuse(&self, peer: Option<SocketAddr>, why: &str);
 
     /// Serves a new connection.
-    fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
+    fn receive(&self, newcomer: Newcomer);
+}
+
+/// A connection that was accepted.
+pub(crate) struct Newcomer {
+    /// The stream below the layers of its listener.
+    pub(crate) transport: Transport,
+    /// The address of the client; `None` if it is no address of the network.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The listener that it came through; `None` if the client is in this process.
+    pub(crate) listener: Option<Arc<ListenerSetup>>,
+    pub(crate) permit: ConnectionPermit,
+    pub(crate) connect_permit: ConnectPermit,
 }
 
 /// Accepts connections for ever.
-pub(crate) async fn accept(reception: impl Reception, setup: &ListenerSetup, listener: TcpListener) {
+pub(crate) async fn accept(reception: impl Reception, setup: &Arc<ListenerSetup>, listener: StreamListener) {
     let mut reserve = Reserve::open();
     loop {
         match listener.accept().await {
@@ -51,19 +58,19 @@ pub(crate) async fn accept(reception: impl Reception, setup: &ListenerSetup, lis
                     );
                     continue;
                 };
-                // Each write has whole packets: waiting for more bytes would only delay them.
-                let _ = stream.set_nodelay(true);
-                // The rest of what a client does not read stays with the core, which counts it.
-                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
+                if let Stream::Tcp(stream) = &stream {
+                    // Each write has whole packets: waiting for more bytes would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    // The rest of what a client does not read stays with the core, which counts it.
+                    let _ = SockRef::from(stream).set_tcp_notsent_lowat(MOST_UNSENT);
+                }
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
                 if setup.has_layers() && !permit.claim_for_transport(Layered::HANDSHAKE_BYTES) {
                     reception.refuse(peer, "memory is short, and its handshake would need some");
                     continue;
                 }
-                match transport(stream, setup) {
-                    Ok(transport) => reception.receive(transport, peer, permit, connect_permit),
-                    Err(error) => reception.fail(peer, &error),
-                }
+                let (transport, listener) = (Transport::Plain(stream), Some(setup.clone()));
+                reception.receive(Newcomer { transport, peer, listener, permit, connect_permit });
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {
@@ -83,15 +90,6 @@ pub(crate) async fn accept(reception: impl Reception, setup: &ListenerSetup, lis
     }
 }
 
-/// The stream with what this listener has between its bytes and those of MQTT.
-fn transport(stream: TcpStream, setup: &ListenerSetup) -> io::Result<Transport> {
-    if !setup.has_layers() {
-        return Ok(Transport::Tcp(stream));
-    }
-    Layered::new(stream, setup.tls.as_ref().map(TlsSettings::current), setup.origins.clone())
-        .map(|stream| Transport::Layered(Box::new(stream)))
-}
-
 /// How long to wait when trying again at once would only keep the processor busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -106,7 +104,7 @@ impl Reserve {
 
     /// Closes one of the connections that wait to be accepted, if there is any. Without a free descriptor the system does not even look for
     /// such a connection. Returns whether the system has looked.
-    async fn turn_one_away(&mut self, listener: &TcpListener) -> bool {
+    async fn turn_one_away(&mut self, listener: &StreamListener) -> bool {
         if self.0.take().is_none() {
             *self = Self::open();
             return false;

@@ -1,13 +1,16 @@
 //! What the connections of one listener have in common.
 
-use super::listen_socket::ListenSocket;
+use super::client_socket::ClientSocket;
 use super::revoked::Revoked;
 use super::tls_settings::{TlsError, TlsSettings};
-use crate::config::{Listener, Refresh};
+use super::transport::Transport;
+use crate::config::{Listener, Network, Refresh};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A socket to accept connections on, and what these have in common.
-pub(crate) type Accepting = (ListenSocket, Arc<ListenerSetup>);
+pub(crate) type Accepting = (ClientSocket, Arc<ListenerSetup>);
 
 /// What the connections of one listener have in common, except for the socket.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub(crate) struct ListenerSetup {
     pub(crate) tls: Option<TlsSettings>,
     /// The origins whose pages may connect besides those of the same host; `None`: there is no WebSocket.
     pub(crate) origins: Option<Arc<[String]>>,
+    /// The networks of proxies, whose connections begin with a header.
+    proxies: Vec<Network>,
 }
 
 impl ListenerSetup {
@@ -27,13 +32,30 @@ impl ListenerSetup {
     pub(crate) fn read(index: u16, listener: &Listener) -> Result<Self, TlsError> {
         let tls = listener.tls.as_ref().map(|tls| TlsSettings::read(tls, listener.address.to_string())).transpose()?;
         let origins = listener.websocket.as_ref().map(|websocket| websocket.origins.clone().into());
-        Ok(Self { index, tls, origins })
+        Ok(Self { index, tls, origins, proxies: listener.proxy_protocol.clone() })
     }
 
-    /// Whether there are layers between the bytes of the system and those of MQTT. Such connections are accepted on threads of their own, because a
-    /// handshake takes long.
+    /// Whether there are layers between the bytes of the system and those of MQTT.
     pub(crate) fn has_layers(&self) -> bool {
         self.tls.is_some() || self.origins.is_some()
+    }
+
+    /// Whether something may come before MQTT. Such connections are accepted on threads of their own, because a handshake takes long.
+    pub(crate) fn has_beginning(&self) -> bool {
+        self.has_layers() || !self.proxies.is_empty()
+    }
+
+    /// Whether the peer is a proxy, whose connections begin with a header of the PROXY protocol.
+    pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        peer.is_some_and(|peer| self.proxies.iter().any(|network| network.contains(peer.ip())))
+    }
+
+    /// The stream with what this listener has between its bytes and those of MQTT.
+    ///
+    /// # Errors
+    /// A layer can't begin.
+    pub(crate) fn with_layers(&self, transport: Transport) -> io::Result<Transport> {
+        transport.with_layers(self.tls.as_ref().map(TlsSettings::current), self.origins.clone())
     }
 }
 

@@ -3,7 +3,11 @@
 //!
 //! ```text
 //! listen_socket binds the addresses when the gateway starts, and waits for those that do not exist yet
+//! unix_socket  the same for sockets in the file system
+//! inherited    sockets of systemd
+//! client_socket, stream_listener  sockets of either kind
 //! listener     accepts connections
+//! proxy_header, proxied  who the client is, if a load balancer has connected for it
 //! admission    how many connections there may be, and how many without a CONNECT
 //! listener_setup, tls_settings  what the connections of one listener have in common
 //! revoked      the certificates in lists of revoked ones
@@ -17,24 +21,34 @@
 
 mod admission;
 mod byte_queue;
+mod client_socket;
 pub(crate) mod descriptors;
 mod foreign;
+mod inherited;
 mod listen_socket;
 mod listener;
 mod listener_setup;
 mod memory_credit;
+mod proxied;
+mod proxy_header;
 mod revoked;
 mod socket;
+mod stream_listener;
 mod tls_fault;
 mod tls_settings;
 mod transport;
+mod unix_socket;
 
 pub(crate) use admission::{Admission, CONNECTION_BYTES, ConnectPermit, ConnectionPermit, GRACE, UNFINISHED_BYTES};
 pub(crate) use byte_queue::ByteQueue;
+pub(crate) use client_socket::ClientSocket;
 pub(crate) use foreign::{Expected, Protocol};
-pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all};
-pub(crate) use listener::{Reception, accept};
+pub(crate) use inherited::InheritedSockets;
+pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all, open_all_of};
+pub(crate) use listener::{Newcomer, Reception, accept};
 pub(crate) use listener_setup::{Accepting, Certificates, ListenerSetup};
+pub(crate) use proxied::{HeaderError, read_header};
+pub(crate) use proxy_header::{HeaderFault, check_any as check_proxy_header};
 pub(crate) use revoked::Revoked;
 pub(crate) use socket::{CHUNK, Holding, READ_BUFFER, ReadOutcome, Reading, Socket};
 pub(crate) use tls_fault::TlsFault;
@@ -43,3 +57,4 @@ pub use transport::ClientCertificate;
 pub use transport::memory::MemoryStream;
 pub(crate) use transport::memory::pair as memory_pair;
 pub(crate) use transport::{Asking, Detached, LayerError, Layered, Transport, check_websocket};
+pub(crate) use unix_socket::{SocketPath, UnixSocket};

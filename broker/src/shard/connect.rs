@@ -4,7 +4,8 @@ use super::connection_ends::{ConnectionEnd, EndReason};
 use super::mailbox::{Handover, LocalConnection, Mailboxes};
 use super::shared::Shard;
 use crate::net::{
-    Admission, ConnectPermit, ConnectionPermit, Expected, GRACE, LayerError, Protocol, Reception, TlsFault, Transport,
+    Admission, ConnectPermit, ConnectionPermit, Expected, GRACE, HeaderError, HeaderFault, LayerError, Newcomer,
+    Protocol, Reception, TlsFault, Transport, read_header,
 };
 use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Who reads the first packet of connections: a shard, or a thread that only does that.
@@ -65,16 +65,12 @@ impl<L: Lobby> Reception for L {
         self.mailboxes().accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn refuse(&self, peer: SocketAddr, why: &str) {
-        self.turn_away(Some(peer), why);
+    fn refuse(&self, peer: Option<SocketAddr>, why: &str) {
+        self.turn_away(peer, why);
     }
 
-    fn fail(&self, peer: SocketAddr, error: &io::Error) {
-        self.tell(Some(peer), EndReason::HandshakeFailed, format_args!("{error}"));
-    }
-
-    fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit) {
-        spawn_local(receive(self.clone(), transport, Some(peer), permit, connect_permit));
+    fn receive(&self, newcomer: Newcomer) {
+        spawn_local(receive(self.clone(), newcomer));
     }
 }
 
@@ -85,27 +81,37 @@ impl Shard {
         spawn_local(async move {
             let LocalConnection { stream, permit } = connection;
             let connect_permit = shard.admission.wait_for_connect_permit().await;
-            receive(shard, Transport::Memory(stream), None, permit, connect_permit).await;
+            let transport = Transport::Memory(stream);
+            let newcomer = Newcomer { transport, peer: None, listener: None, permit, connect_permit };
+            receive(shard, newcomer).await;
         });
     }
 }
 
 /// Reads up to the end of CONNECT, and hands the connection to its home shard. A connection without a whole CONNECT is closed.
-async fn receive(
-    lobby: impl Lobby,
-    mut transport: Transport,
-    peer: Option<SocketAddr>,
-    mut permit: ConnectionPermit,
-    mut connect_permit: ConnectPermit,
-) {
-    let read = read_in_time(&lobby, &mut transport, peer, (&mut permit, &mut connect_permit)).await;
-    let (home, bytes) = match read {
-        Ok(Ok(first)) => first,
-        Ok(Err(failure)) => return fail(&lobby, transport, peer, failure).await,
-        Err(_) => {
-            let why = format_args!("no whole CONNECT came in time");
-            return lobby.tell(peer, EndReason::Code(ReasonCode::MaximumConnectTime), why);
+async fn receive(lobby: impl Lobby, newcomer: Newcomer) {
+    let Newcomer { mut transport, mut peer, listener, mut permit, mut connect_permit } = newcomer;
+    let since = Instant::now();
+    if let Some(listener) = listener {
+        if listener.is_proxy(peer) {
+            match client_of_proxy(&lobby, &mut transport, since).await {
+                Ok(Some(client)) => {
+                    permit.comes_from(client);
+                    peer = Some(client);
+                }
+                Ok(None) => {}
+                Err(failure) => return fail(&lobby, transport, peer, failure).await,
+            }
         }
+        transport = match listener.with_layers(transport) {
+            Ok(transport) => transport,
+            Err(error) => return lobby.tell(peer, EndReason::HandshakeFailed, format_args!("{error}")),
+        };
+    }
+    let reading = read(&lobby, &mut transport, peer, (&mut permit, &mut connect_permit), since);
+    let (home, bytes) = match in_time(&lobby, since, reading).await {
+        Ok(first) => first,
+        Err(failure) => return fail(&lobby, transport, peer, failure).await,
     };
     drop(connect_permit);
     // What the handshake took beyond this is free again.
@@ -119,6 +125,31 @@ async fn receive(
             tracing::warn!(address = peer.map(tracing::field::display), %error, "a connection could not be sent home")
         }
     }
+}
+
+/// Reads the header with which the connection of a proxy begins. Returns the address of the client; `None` if the proxy connects for itself.
+async fn client_of_proxy(
+    lobby: &impl Lobby,
+    transport: &mut Transport,
+    since: Instant,
+) -> Result<Option<SocketAddr>, ConnectFailure> {
+    let reading = async {
+        let mut reading = pin!(read_header(transport));
+        loop {
+            tokio::select! {
+                read = &mut reading => return read.map_err(|error| match error {
+                    HeaderError::Lost(error, read) => ConnectFailure::Peer(error, read),
+                    HeaderError::Fault(fault) => ConnectFailure::Header(fault),
+                }),
+                () = lobby.admission().pressure.notified() => {
+                    if since.elapsed() >= GRACE {
+                        return Err(ConnectFailure::Pressed(TOO_MANY));
+                    }
+                }
+            }
+        }
+    };
+    in_time(lobby, since, reading).await
 }
 
 /// Counts and logs why a connection has no CONNECT. A client whose handshake failed gets a moment to read why.
@@ -144,9 +175,17 @@ async fn fail(lobby: &impl Lobby, mut transport: Transport, peer: Option<SocketA
                 let _ = timeout(LAST_WORDS, transport.drain(MOST_DRAINED)).await;
             }
         }
+        ConnectFailure::Header(fault) => lobby.tell(peer, EndReason::HandshakeFailed, format_args!("{fault}")),
         ConnectFailure::Pressed(why) => lobby.turn_away(peer, why),
+        ConnectFailure::TooLate => {
+            let why = format_args!("no whole CONNECT came in time");
+            lobby.tell(peer, EndReason::Code(ReasonCode::MaximumConnectTime), why);
+        }
     }
 }
+
+/// Why a connection is closed that has waited for its CONNECT.
+const TOO_MANY: &str = "too many others wait to say CONNECT too";
 
 /// A client whose handshake failed has this time to read why, and may send so many bytes meanwhile.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -160,7 +199,11 @@ enum ConnectFailure {
     Foreign(Protocol, Expected),
     /// The client breaks the protocol that is to come before MQTT, or is not let in by it.
     Handshake(io::Error),
+    /// The peer is a proxy, and does not say who its client is.
+    Header(HeaderFault),
     Pressed(&'static str),
+    /// The time for CONNECT is over.
+    TooLate,
 }
 
 impl ConnectFailure {
@@ -176,23 +219,23 @@ impl ConnectFailure {
     }
 }
 
-/// As [`read`], but with a time limit.
-async fn read_in_time(
+/// Waits for `reading`, until the time for CONNECT is over.
+async fn in_time<T>(
     lobby: &impl Lobby,
-    transport: &mut Transport,
-    peer: Option<SocketAddr>,
-    permits: (&mut ConnectionPermit, &mut ConnectPermit),
-) -> Result<Result<(u16, Vec<u8>), ConnectFailure>, Elapsed> {
-    let limit = lobby.admission().connect_timeout;
-    let mut reading = pin!(read(lobby, transport, peer, permits));
-    match timeout(limit, &mut reading).await {
+    since: Instant,
+    reading: impl Future<Output = Result<T, ConnectFailure>>,
+) -> Result<T, ConnectFailure> {
+    let left = lobby.admission().connect_timeout.saturating_sub(since.elapsed());
+    let mut reading = pin!(reading);
+    let first = match timeout(left, &mut reading).await {
         Err(_) => {
             // After the process was stopped for a while, the time may be over before the runtime has asked the system for arrived bytes.
             yield_now().await;
             timeout(Duration::ZERO, reading).await
         }
         first => first,
-    }
+    };
+    first.unwrap_or(Err(ConnectFailure::TooLate))
 }
 
 /// Reads up to the end of CONNECT. Returns the home shard, and all bytes that were read.
@@ -201,8 +244,8 @@ async fn read(
     transport: &mut Transport,
     peer: Option<SocketAddr>,
     (permit, connect_permit): (&mut ConnectionPermit, &mut ConnectPermit),
+    since: Instant,
 ) -> Result<(u16, Vec<u8>), ConnectFailure> {
-    let since = Instant::now();
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
@@ -214,7 +257,7 @@ async fn read(
                 // Perhaps CONNECT arrived while the process was stopped.
                 yield_now().await;
                 if timeout(Duration::ZERO, transport.readable()).await.is_err() {
-                    return Err(ConnectFailure::Pressed("too many others wait to say CONNECT too"));
+                    return Err(ConnectFailure::Pressed(TOO_MANY));
                 }
             }
         }

@@ -123,6 +123,11 @@ pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> TlsStream
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    open_on(stream, config)
+}
+
+/// The same on a connection that is there already.
+pub(crate) fn open_on(stream: TcpStream, config: &Arc<ClientConfig>) -> TlsStream {
     StreamOwned::new(ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap(), stream)
 }
 

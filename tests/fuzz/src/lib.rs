@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod decode;
 pub mod permissions;
+pub mod proxy_header;
 pub mod topics;
 pub mod websocket;
 

@@ -1,10 +1,10 @@
 //! A gateway in the process of the test.
 
-use super::transport::Transport;
+use super::transport::{Place, Transport};
 use goldcrest::{Config, Gateway};
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::{Mutex, Once, PoisonError};
 use std::task::{Context, Waker};
@@ -31,9 +31,12 @@ impl Library {
         Self { gateway, started }
     }
 
-    /// The address on which the gateway listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.gateway.addresses()[0]
+    /// Where the gateway listens.
+    pub(crate) fn place(&self) -> Place {
+        match self.gateway.paths_of_listeners().next() {
+            Some((_, path)) => Place::Unix(path.to_owned()),
+            None => Place::Tcp(self.gateway.addresses()[0]),
+        }
     }
 
     /// Whether all shards run.

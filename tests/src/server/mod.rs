@@ -4,7 +4,7 @@
 //! share nothing. A gateway with another configuration is a process of its own, which reads a configuration file, as a user's gateway
 //! does.
 //!
-//! If `GOLDCREST_TRANSPORT` is `tls`, `ws` or `wss`, the gateway is talked to over that.
+//! If `GOLDCREST_TRANSPORT` is `tls`, `ws`, `wss` or `unix`, the gateway is talked to over that.
 
 mod library;
 mod process;
@@ -38,13 +38,11 @@ impl Server {
 
     /// A new connection to the gateway.
     pub fn connect(&self) -> TcpStream {
-        let address = match &self.0 {
-            Kind::Library(gateway) => gateway.address(),
-            Kind::Process(process) => process.address(),
+        let place = match &self.0 {
+            Kind::Library(gateway) => gateway.place(),
+            Kind::Process(process) => process.place(),
         };
-        let stream = Transport::of_environment().connect(address).expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream
+        Transport::of_environment().connect(&place).expect("the server listens")
     }
 
     /// The log so far.

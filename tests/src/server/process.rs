@@ -1,10 +1,9 @@
 //! The program `goldcrest` as a process of its own, which reads its configuration from a file.
 
-use super::transport::Transport;
+use super::transport::{Place, Transport};
 use goldcrest_core::{Config, Limits, Overflow, ResendExpired};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A running `goldcrest`, which is killed when this value is dropped.
 pub(crate) struct Process {
     process: Child,
-    address: SocketAddr,
+    place: Place,
     files: Files,
 }
 
@@ -40,26 +39,24 @@ impl Process {
             .unwrap_or_else(|error| panic!("{}: {error}", program().display()));
         let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut said = String::new();
-        let address = loop {
+        let place = loop {
             let start = said.len();
             if output.read_line(&mut said).unwrap_or(0) == 0 {
                 let log = std::fs::read_to_string(&files.log).unwrap_or_default();
                 panic!("{} ended before it listened:\n{said}{log}", program().display());
             }
             if let Some(address) = said[start..].trim().strip_prefix("listening on ") {
-                // What is spoken there follows.
-                let address = address.split(' ').next().unwrap_or_default();
-                break address.parse().expect("an address");
+                break Place::of_greeting(address);
             }
         };
         // Reads the output to its end: a full pipe would stop the process.
         std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
-        Self { process, address, files }
+        Self { process, place, files }
     }
 
-    /// The address on which the process listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where the process listens.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
     }
 
     /// The log so far.
@@ -77,6 +74,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // It was killed, and could not remove its socket.
+        if let Place::Unix(path) = &self.place {
+            let _ = std::fs::remove_file(path);
+        }
         let _ = std::fs::remove_file(&self.files.config);
         let _ = std::fs::remove_file(&self.files.log);
     }

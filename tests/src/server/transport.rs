@@ -1,15 +1,17 @@
 //! The transport below MQTT: the tests speak TCP, and a relay in this process speaks TLS or WebSocket for them if `GOLDCREST_TRANSPORT` is `tls`, `ws` or
-//! `wss`.
+//! `wss`. With `unix` they speak to a Unix socket.
 
-use goldcrest::{Listener, TlsConfig, WebSocketConfig};
+use goldcrest::{Listener, TlsConfig, UnixAddress, WebSocketConfig};
 use rcgen::generate_simple_self_signed;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};
@@ -21,6 +23,25 @@ pub(crate) enum Transport {
     Tls,
     WebSocket,
     WebSocketOverTls,
+    Unix,
+}
+
+/// Where a gateway is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// Reads what the program prints behind `listening on`.
+    pub(crate) fn of_greeting(text: &str) -> Self {
+        match text.strip_prefix("unix:") {
+            Some(path) => Self::Unix(path.into()),
+            // What is spoken there follows.
+            None => Self::Tcp(text.split(' ').next().unwrap_or_default().parse().expect("an address")),
+        }
+    }
 }
 
 /// The files of the server, and what a client trusts.
@@ -38,7 +59,8 @@ impl Transport {
             Ok("tls") => Self::Tls,
             Ok("ws") => Self::WebSocket,
             Ok("wss") => Self::WebSocketOverTls,
-            Ok(other) => panic!("GOLDCREST_TRANSPORT is {other}, and tcp, tls, ws and wss are known"),
+            Ok("unix") => Self::Unix,
+            Ok(other) => panic!("GOLDCREST_TRANSPORT is {other}, and tcp, tls, ws, wss and unix are known"),
         }
     }
 
@@ -55,6 +77,7 @@ impl Transport {
             Self::Tls => listener.with_tls(tls()),
             Self::WebSocket => listener.with_websocket(WebSocketConfig::default()),
             Self::WebSocketOverTls => listener.with_tls(tls()).with_websocket(WebSocketConfig::default()),
+            Self::Unix => Listener::at(UnixAddress::new(new_path())),
         }
     }
 
@@ -65,6 +88,7 @@ impl Transport {
             Self::Tls => "tls",
             Self::WebSocket => "ws",
             Self::WebSocketOverTls => "wss",
+            Self::Unix => return format!("[[listener]]\naddress = \"unix:{}\"\n", new_path().display()),
         };
         let mut table = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntransport = \"{word}\"\n");
         if self.has_tls() {
@@ -75,14 +99,19 @@ impl Transport {
     }
 
     /// A connection whose bytes are those of MQTT.
-    pub(crate) fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
-        let remote = TcpStream::connect(address)?;
+    pub(crate) fn connect(self, place: &Place) -> io::Result<TcpStream> {
+        let remote = match place {
+            // Of a `TcpStream` tests use what each stream of the system can do.
+            Place::Unix(path) => return Ok(OwnedFd::from(UnixStream::connect(path)?).into()),
+            Place::Tcp(address) => TcpStream::connect(address)?,
+        };
         remote.set_nodelay(true)?;
         if self == Self::Tcp {
             return Ok(remote);
         }
         let here = TcpListener::bind("127.0.0.1:0")?;
         let ours = TcpStream::connect(here.local_addr()?)?;
+        ours.set_nodelay(true)?;
         let (theirs, _) = here.accept()?;
         theirs.set_nodelay(true)?;
         std::thread::spawn(move || {
@@ -102,12 +131,19 @@ impl Transport {
             Ok::<_, io::Error>(StreamOwned::new(session.map_err(io::Error::other)?, remote))
         };
         match self {
-            Self::Tcp => Ok(()),
+            Self::Tcp | Self::Unix => Ok(()),
             Self::Tls => exchange(local, &socket, &mut secure(remote)?),
             Self::WebSocket => exchange(local, &socket, &mut framed(remote)?),
             Self::WebSocketOverTls => exchange(local, &socket, &mut framed(secure(remote)?)?),
         }
     }
+}
+
+/// A path for a socket that nobody else uses.
+fn new_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("goldcrest-test-{}-{number}.sock", std::process::id()))
 }
 
 fn certificates() -> &'static Certificates {

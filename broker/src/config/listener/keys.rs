@@ -1,9 +1,10 @@
 //! The keys of a table `[[listener]]`: which go together, and the listeners that they stand for.
 
+use super::address::{ListenerAddress, UnixAddress, listener_addresses};
 use super::tls::{CrlDepth, FilePath, MOST_RECORD_BYTES, file, files};
 use super::websocket::{Origin, origins};
 use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
-use crate::config::address::{ListenAddress, listen_addresses};
+use crate::config::network::Network;
 use crate::config::values::{Boolean, Fault, Integer, Keys, OneOf, Table, Value, Word, list_of_some, string};
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerKeys {
     #[serde(deserialize_with = "addresses")]
-    address: Vec<ListenAddress>,
+    address: Vec<ListenerAddress>,
     allow_anonymous: Option<Boolean>,
     transport: Option<OneOf<TransportWord>>,
     #[serde(default, deserialize_with = "file")]
@@ -30,6 +31,12 @@ pub(in crate::config) struct ListenerKeys {
     record_bytes: Option<Integer<u16, 512, MOST_RECORD_BYTES>>,
     #[serde(default, deserialize_with = "origins")]
     origins: Option<Vec<Origin>>,
+    #[serde(default, deserialize_with = "networks")]
+    proxy_protocol: Option<Vec<NetworkText>>,
+    #[serde(default, deserialize_with = "mode")]
+    socket_mode: Option<u32>,
+    #[serde(default, deserialize_with = "group")]
+    socket_group: Option<String>,
 }
 
 /// What the clients of a listener speak below MQTT.
@@ -68,6 +75,7 @@ impl Keys for ListenerKeys {
         if self.origins.is_some() && !has_websocket {
             return Err(Fault::Other("origins is about transport = \"ws\" or \"wss\"".to_owned()));
         }
+        self.check_address()?;
         if !has_tls {
             return Ok(());
         }
@@ -97,6 +105,20 @@ impl Keys for ListenerKeys {
 }
 
 impl ListenerKeys {
+    /// Checks which keys go with the kind of the address.
+    fn check_address(&self) -> Result<(), Fault> {
+        let is_unix = self.address.iter().any(|address| address.path().is_some());
+        let of_unix = [("socket_mode", self.socket_mode.is_some()), ("socket_group", self.socket_group.is_some())];
+        if let Some((key, _)) = of_unix.into_iter().find(|(_, is_there)| *is_there && !is_unix) {
+            return Err(Fault::Other(format!("{key} is about an address like \"unix:/run/goldcrest/mqtt.sock\"")));
+        }
+        if self.proxy_protocol.is_some() && is_unix {
+            let message = "proxy_protocol is about addresses of the network, and a Unix socket has none";
+            return Err(Fault::Other(message.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Whether its clients speak TLS, and whether they speak WebSocket.
     fn layers(&self) -> (bool, bool) {
         match self.transport.map_or(TransportWord::Tcp, Value::get) {
@@ -126,8 +148,18 @@ impl ListenerKeys {
                 ..default
             }
         });
-        self.address.into_iter().map(move |address| Listener {
+        let (mode, group) = (self.socket_mode, self.socket_group);
+        let with_permissions = move |address| match address {
+            ListenerAddress::Unix(unix) => {
+                let (mode, group) = (mode.unwrap_or(unix.mode), group.clone());
+                ListenerAddress::Unix(UnixAddress { mode, group, ..unix })
+            }
+            address => address,
+        };
+        let proxy_protocol: Vec<Network> = self.proxy_protocol.unwrap_or_default().into_iter().map(|it| it.0).collect();
+        self.address.into_iter().map(with_permissions).map(move |address| Listener {
             allow_anonymous,
+            proxy_protocol: proxy_protocol.clone(),
             tls: tls.clone(),
             websocket: websocket.clone(),
             ..Listener::at(address)
@@ -144,8 +176,38 @@ pub(in crate::config) fn listeners<'de, D: Deserializer<'de>>(
 
 /// The addresses that `address` accepts, with the quotes of TOML.
 const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
-     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
+     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; \"unix:/run/goldcrest/mqtt.sock\" for a Unix socket; \"systemd:NAME\" \
+     for a socket of systemd; other names are not looked up";
 
-fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenAddress>, D::Error> {
-    string(from, ADDRESSES, |text| listen_addresses(text).ok())
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenerAddress>, D::Error> {
+    string(from, ADDRESSES, |text| listener_addresses(text).ok())
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let octal = |text: &str| {
+        let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777)
+    };
+    string(from, "permissions in octal as a string, like \"0660\"", octal).map(Some)
+}
+
+fn group<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let is_group = |text: &str| !text.is_empty() && !text.contains([':', '\n']);
+    string(from, "the name or the number of a group, as a string", |text| is_group(text).then(|| text.to_owned()))
+        .map(Some)
+}
+
+const NETWORKS: &str = "a list of networks or addresses of proxies, like [\"10.0.0.0/8\", \"192.0.2.1\"]; no bits may be set behind the prefix";
+
+#[derive(Debug)]
+struct NetworkText(Network);
+
+impl<'de> Deserialize<'de> for NetworkText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        string(from, NETWORKS, |text| text.parse().ok().map(Self))
+    }
+}
+
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<NetworkText>>, D::Error> {
+    list_of_some(from, NETWORKS).map(Some)
 }

@@ -1,45 +1,54 @@
 //! The listeners of the configuration: an address each, and what its clients speak.
 //!
 //! ```text
+//! address    where it is: an address, a Unix socket, or a socket of systemd
 //! keys       the keys of a table [[listener]]
 //! tls        those about TLS
 //! websocket  those about WebSocket
 //! ```
 
+mod address;
 mod keys;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod websocket;
 
+pub(crate) use self::address::listener_addresses;
+pub use self::address::{ListenerAddress, UnixAddress};
 pub(super) use self::keys::{ListenerKeys, listeners};
 pub use self::tls::{ClientCertificates, TlsConfig, TlsVersion};
 pub use self::websocket::WebSocketConfig;
 
-use super::address::ListenAddress;
+use super::network::Network;
 use std::net::SocketAddr;
 
 /// An address on which clients connect, what they speak, and who may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The address. Port 0 lets the system choose a port.
-    pub address: ListenAddress,
+    /// Where it is. Port 0 lets the system choose a port.
+    pub address: ListenerAddress,
     /// Whether clients of other machines may connect without proof of who they are. Clients of this machine always may.
     pub allow_anonymous: bool,
     /// TLS below MQTT; `None`: the bytes of MQTT are sent in clear.
     pub tls: Option<TlsConfig>,
     /// WebSocket below MQTT, and above TLS if there is both; `None`: MQTT without WebSocket.
     pub websocket: Option<WebSocketConfig>,
+    /// The networks of proxies. A connection from there must begin with the header of the PROXY protocol, version 1 or 2, and the address in the header is
+    /// that of the client. Connections from elsewhere never have such a header.
+    pub proxy_protocol: Vec<Network>,
 }
 
 impl Listener {
     /// A listener on `address` for MQTT over TCP that is open to this machine only.
     pub fn new(address: SocketAddr) -> Self {
-        Self::at(address.into())
+        Self::at(address)
     }
 
-    pub(crate) fn at(address: ListenAddress) -> Self {
-        Self { address, allow_anonymous: false, tls: None, websocket: None }
+    /// The same at an address that may be of another kind.
+    pub fn at(address: impl Into<ListenerAddress>) -> Self {
+        let address = address.into();
+        Self { address, allow_anonymous: false, tls: None, websocket: None, proxy_protocol: Vec::new() }
     }
 
     /// The same listener with TLS.

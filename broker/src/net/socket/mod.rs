@@ -119,9 +119,15 @@ impl Socket {
         self.transport.certificate()
     }
 
-    /// The address of the peer; `None` if the peer is in this process, or the system does not know the address any more.
+    /// The address of the client, also behind a proxy; `None` if the client is in this process or has connected through a Unix socket, or the system does not
+    /// know the address any more.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.transport.peer()
+        self.permit.client().or_else(|| self.transport.peer())
+    }
+
+    /// The user of the client's process, if the client has connected through a Unix socket.
+    pub(crate) fn peer_uid(&self) -> Option<u32> {
+        self.transport.peer_uid()
     }
 
     /// Makes the shard look after the socket when there is something to be read. For a shard that stops reading before
@@ -389,7 +395,7 @@ mod tests {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let id = Broker::new(memory, Config::gateway(1), &AllowAll).handle_connected(Instant::from_millis(0)).unwrap();
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
-        (Socket::new(id, Transport::Tcp(stream), Waker::noop().clone(), permit), peer)
+        (Socket::new(id, Transport::Plain(stream.into()), Waker::noop().clone(), permit), peer)
     }
 
     fn numbered(count: usize) -> Vec<u8> {

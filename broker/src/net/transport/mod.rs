@@ -7,26 +7,29 @@
 mod certificate;
 mod layered;
 pub(crate) mod memory;
-mod tcp;
+mod stream;
 
 pub use self::certificate::ClientCertificate;
 pub(super) use self::certificate::sha256;
 pub(crate) use self::layered::{LayerError, Layered, check_websocket};
+pub(crate) use self::stream::Stream;
 
 use layered::Layers;
 use memory::MemoryStream;
+use rustls::ServerConfig;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use stream::DetachedStream;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The stream of one Network Connection. It is registered with the runtime of the thread that it is used on.
 pub(crate) enum Transport {
     /// A socket of the system.
-    Tcp(TcpStream),
+    Plain(Stream),
     /// A socket of the system whose bytes are not those of MQTT.
     Layered(Box<Layered>),
     /// The other end is in this process.
@@ -49,9 +52,35 @@ impl Transport {
     /// The address of the peer, if it is known. A peer in this process has no address.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Plain(stream) => stream.peer(),
             Self::Layered(stream) => stream.peer(),
             Self::Memory(_) => None,
+        }
+    }
+
+    /// The user of the peer's process, if it has connected through a Unix socket.
+    pub(crate) fn peer_uid(&self) -> Option<u32> {
+        match self {
+            Self::Plain(stream) => stream.peer_uid(),
+            Self::Layered(stream) => stream.peer_uid(),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The same stream with these layers between its bytes and those of MQTT.
+    ///
+    /// # Errors
+    /// A layer can't begin.
+    pub(crate) fn with_layers(
+        self,
+        tls: Option<Arc<ServerConfig>>,
+        origins: Option<Arc<[String]>>,
+    ) -> io::Result<Self> {
+        match self {
+            Self::Plain(stream) if tls.is_some() || origins.is_some() => {
+                Layered::new(stream, tls, origins).map(|stream| Self::Layered(Box::new(stream)))
+            }
+            transport => Ok(transport),
         }
     }
 
@@ -59,7 +88,7 @@ impl Transport {
     pub(crate) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
         match self {
             Self::Layered(stream) => stream.certificate(),
-            Self::Tcp(_) | Self::Memory(_) => None,
+            Self::Plain(_) | Self::Memory(_) => None,
         }
     }
 
@@ -68,7 +97,7 @@ impl Transport {
         match self {
             Self::Layered(stream) => stream.held(),
             // The bytes in a memory stream are bounded, and few have one.
-            Self::Tcp(_) | Self::Memory(_) => 0,
+            Self::Plain(_) | Self::Memory(_) => 0,
         }
     }
 
@@ -76,7 +105,7 @@ impl Transport {
     pub(crate) fn idle_bytes(&self) -> usize {
         match self {
             Self::Layered(stream) => stream.idle_bytes(),
-            Self::Tcp(_) | Self::Memory(_) => 0,
+            Self::Plain(_) | Self::Memory(_) => 0,
         }
     }
 
@@ -84,7 +113,7 @@ impl Transport {
     pub(crate) fn begun(&self) -> usize {
         match self {
             Self::Layered(stream) => stream.begun(),
-            Self::Tcp(_) | Self::Memory(_) => 0,
+            Self::Plain(_) | Self::Memory(_) => 0,
         }
     }
 
@@ -92,7 +121,7 @@ impl Transport {
     pub(crate) fn take_arrived(&mut self, read: usize) -> usize {
         match self {
             Self::Layered(stream) => stream.take_arrived(),
-            Self::Tcp(_) | Self::Memory(_) => read,
+            Self::Plain(_) | Self::Memory(_) => read,
         }
     }
 
@@ -101,7 +130,7 @@ impl Transport {
     pub(crate) fn holds_unsent(&self) -> Option<bool> {
         match self {
             Self::Layered(stream) => Some(stream.holds_unsent()),
-            Self::Tcp(_) | Self::Memory(_) => None,
+            Self::Plain(_) | Self::Memory(_) => None,
         }
     }
 
@@ -109,7 +138,7 @@ impl Transport {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Layered(stream) => stream.flush(),
-            Self::Tcp(_) | Self::Memory(_) => Ok(()),
+            Self::Plain(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -121,8 +150,8 @@ impl Transport {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match (self, asking) {
-            (Self::Tcp(stream), Asking::Runtime) => Pin::new(stream).poll_read(cx, into),
-            (Self::Tcp(stream), Asking::System) => tcp::poll_read(stream, into),
+            (Self::Plain(stream), Asking::Runtime) => stream.poll_read(cx, into),
+            (Self::Plain(stream), Asking::System) => stream.poll_read_of_system(into),
             (Self::Layered(stream), asking) => stream.poll_read(cx, asking, into),
             (Self::Memory(stream), _) => Pin::new(&mut **stream).poll_read(cx, into),
         }
@@ -134,7 +163,7 @@ impl Transport {
     /// [`io::ErrorKind::WouldBlock`]: there is nothing yet.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => tcp::try_read(stream, into),
+            Self::Plain(stream) => stream.try_read_of_system(into),
             Self::Layered(stream) => stream.try_read(Asking::System, into),
             Self::Memory(stream) => stream.try_read(into),
         }
@@ -145,7 +174,7 @@ impl Transport {
     /// bytes are waiting.
     pub(crate) fn wake_when_readable(&self, cx: &Context<'_>) {
         let may_be_readable = match self {
-            Self::Tcp(_) | Self::Layered(_) => true,
+            Self::Plain(_) | Self::Layered(_) => true,
             Self::Memory(stream) => stream.poll_readable(cx).is_ready(),
         };
         if may_be_readable {
@@ -159,7 +188,7 @@ impl Transport {
     /// [`io::ErrorKind::WouldBlock`]: the transport accepts no bytes now. Any other error: it never will again.
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Plain(stream) => stream.try_write(bytes),
             Self::Layered(stream) => stream.try_write(&[IoSlice::new(bytes)]),
             Self::Memory(stream) => stream.try_write(bytes),
         }
@@ -168,7 +197,7 @@ impl Transport {
     /// As [`Transport::try_write`], for bytes that stand in several places.
     pub(crate) fn try_write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_write_vectored(parts),
+            Self::Plain(stream) => stream.try_write_vectored(parts),
             Self::Layered(stream) => stream.try_write(parts),
             Self::Memory(stream) => stream.try_write_vectored(parts),
         }
@@ -177,7 +206,7 @@ impl Transport {
     /// Ready when a write may be tried again.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Plain(stream) => stream.poll_write_ready(cx),
             Self::Layered(stream) => stream.poll_write_ready(cx),
             Self::Memory(stream) => stream.poll_write_ready(cx),
         }
@@ -186,7 +215,7 @@ impl Transport {
     /// Ends when there is something to read, or the end is reached.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
+            Self::Plain(stream) => stream.readable().await,
             Self::Layered(stream) => stream.readable().await,
             Self::Memory(stream) => {
                 stream.readable().await;
@@ -198,7 +227,7 @@ impl Transport {
     /// As [`Transport::try_read`], but asks the runtime first: after [`Transport::readable`].
     pub(crate) fn try_read_ready(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_read(into),
+            Self::Plain(stream) => stream.try_read(into),
             Self::Layered(stream) => stream.try_read(Asking::Runtime, into),
             Self::Memory(stream) => stream.try_read(into),
         }
@@ -207,7 +236,7 @@ impl Transport {
     /// As [`Transport::try_read_ready`], for bytes that nobody wants.
     fn try_discard(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_read(into),
+            Self::Plain(stream) => stream.try_read(into),
             Self::Layered(stream) => stream.try_discard(into),
             Self::Memory(stream) => stream.try_read(into),
         }
@@ -221,7 +250,7 @@ impl Transport {
     /// Tells the peer that no more bytes follow. The peer may still send.
     pub(crate) fn end_writing(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => tcp::end_writing(stream),
+            Self::Plain(stream) => stream.end_writing(),
             Self::Layered(stream) => stream.end_writing(),
             Self::Memory(stream) => {
                 stream.end_writing();
@@ -248,7 +277,7 @@ impl Transport {
     async fn arrival(&self) -> io::Result<()> {
         match self {
             Self::Layered(stream) => stream.arrival().await,
-            Self::Tcp(_) | Self::Memory(_) => self.readable().await,
+            Self::Plain(_) | Self::Memory(_) => self.readable().await,
         }
     }
 
@@ -258,7 +287,7 @@ impl Transport {
     /// The runtime or the system refuses.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
-            Self::Tcp(stream) => Ok(Detached::Tcp(stream.into_std()?)),
+            Self::Plain(stream) => Ok(Detached::Plain(stream.detach()?)),
             Self::Layered(stream) => {
                 let (stream, layers) = stream.detach()?;
                 Ok(Detached::Layered(stream, layers))
@@ -270,8 +299,8 @@ impl Transport {
 
 /// A [`Transport`] on its way to another thread, which has another runtime.
 pub(crate) enum Detached {
-    Tcp(std::net::TcpStream),
-    Layered(std::net::TcpStream, Box<Layers>),
+    Plain(DetachedStream),
+    Layered(DetachedStream, Box<Layers>),
     Memory(Box<MemoryStream>),
 }
 
@@ -282,7 +311,7 @@ impl Detached {
     /// The runtime or the system refuses.
     pub(crate) fn attach(self) -> io::Result<Transport> {
         match self {
-            Self::Tcp(stream) => Ok(Transport::Tcp(TcpStream::from_std(stream)?)),
+            Self::Plain(stream) => Ok(Transport::Plain(stream.attach()?)),
             Self::Layered(stream, layers) => Ok(Transport::Layered(Box::new(Layered::attach(stream, *layers)?))),
             Self::Memory(stream) => Ok(Transport::Memory(stream)),
         }

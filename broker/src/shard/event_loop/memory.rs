@@ -179,7 +179,8 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01", &[name][..]].concat();
-        let id = event_loop.open_connection(Transport::Tcp(stream), &connect, admission.permit().unwrap()).unwrap();
+        let id =
+            event_loop.open_connection(Transport::Plain(stream.into()), &connect, admission.permit().unwrap()).unwrap();
         (id, peer)
     }
 

@@ -68,7 +68,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x04\0\x01a";
-        event_loop.open_connection(Transport::Tcp(stream), connect, permit).unwrap();
+        event_loop.open_connection(Transport::Plain(stream.into()), connect, permit).unwrap();
         // The client sends more messages than the core may owe replies for, so the core does not read the PINGREQ behind them.
         let kept = |id: u16| [0x33, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
         let packets: Vec<u8> = (1..=Limits::GATEWAY.owed_replies + 100).flat_map(kept).collect();

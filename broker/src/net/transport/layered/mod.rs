@@ -1,4 +1,4 @@
-//! A TCP connection whose bytes are not those of MQTT: there are layers between them.
+//! A stream of the system whose bytes are not those of MQTT: there are layers between them.
 //!
 //! A layer reads and writes nothing itself. It turns bytes into other bytes, and what it wants to send by itself, as in a handshake, is added to the
 //! bytes that wait to be sent. So a handshake is a part of reading: while it goes on, reading yields nothing.
@@ -18,19 +18,18 @@ pub(crate) use self::layer_error::LayerError;
 use self::scratch::Scratch;
 use self::tls::Tls;
 use self::websocket::WebSocket;
+use super::Asking;
 use super::certificate::ClientCertificate;
-use super::{Asking, tcp};
+use super::stream::{DetachedStream, Stream};
 use crate::net::foreign::Expected;
 use crate::net::{ByteQueue, Protocol};
 use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 /// The most bytes that are read from the system, and the most of a payload that are encoded, at once.
 const MOST: usize = 64 * 1024;
@@ -45,9 +44,9 @@ const MOST_UNSENT: usize = 4 * MOST;
 /// So many reads in a row may yield nothing before others come first.
 const MOST_READS: usize = 8;
 
-/// A TCP connection with layers.
+/// A stream of the system with layers.
 pub(crate) struct Layered {
-    stream: TcpStream,
+    stream: Stream,
     layers: Layers,
 }
 
@@ -92,7 +91,7 @@ impl Layered {
     /// # Errors
     /// A layer can't begin.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Stream,
         tls: Option<Arc<ServerConfig>>,
         origins: Option<Arc<[String]>>,
     ) -> io::Result<Self> {
@@ -112,7 +111,11 @@ impl Layered {
     }
 
     pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        self.stream.peer()
+    }
+
+    pub(super) fn peer_uid(&self) -> Option<u32> {
+        self.stream.peer_uid()
     }
 
     /// The certificate of the client, if it has shown one.
@@ -163,9 +166,9 @@ impl Layered {
         let outcome = self.read_with(into, |stream, bytes| match asking {
             Asking::Runtime => {
                 let mut bytes = ReadBuf::new(bytes);
-                Pin::new(stream).poll_read(cx, &mut bytes).map_ok(|()| bytes.filled().len())
+                stream.poll_read(cx, &mut bytes).map_ok(|()| bytes.filled().len())
             }
-            Asking::System => poll(tcp::try_read(stream, bytes)),
+            Asking::System => poll(stream.try_read_of_system(bytes)),
         });
         match outcome {
             Ok(Outcome::Read) => Poll::Ready(Ok(())),
@@ -186,7 +189,7 @@ impl Layered {
         let mut into = ReadBuf::new(into);
         let outcome = self.read_with(&mut into, |stream, bytes| match asking {
             Asking::Runtime => poll(stream.try_read(bytes)),
-            Asking::System => poll(tcp::try_read(stream, bytes)),
+            Asking::System => poll(stream.try_read_of_system(bytes)),
         })?;
         match outcome {
             Outcome::Read => Ok(into.filled().len()),
@@ -197,7 +200,7 @@ impl Layered {
     fn read_with(
         &mut self,
         into: &mut ReadBuf<'_>,
-        mut read: impl FnMut(&mut TcpStream, &mut [u8]) -> Poll<io::Result<usize>>,
+        mut read: impl FnMut(&mut Stream, &mut [u8]) -> Poll<io::Result<usize>>,
     ) -> io::Result<Outcome> {
         let Self { stream, layers } = self;
         if layers.give_decoded(into) || layers.has_ended {
@@ -305,7 +308,7 @@ impl Layered {
     /// Tells the peer that no more bytes follow.
     pub(super) fn end_writing(&mut self) -> io::Result<()> {
         let said = self.say_end();
-        tcp::end_writing(&self.stream)?;
+        self.stream.end_writing()?;
         said
     }
 
@@ -336,13 +339,13 @@ impl Layered {
     }
 
     /// Removes the socket from the runtime of this thread.
-    pub(super) fn detach(self) -> io::Result<(std::net::TcpStream, Box<Layers>)> {
-        Ok((self.stream.into_std()?, Box::new(self.layers)))
+    pub(super) fn detach(self) -> io::Result<(DetachedStream, Box<Layers>)> {
+        Ok((self.stream.detach()?, Box::new(self.layers)))
     }
 
     /// Gives the socket to the runtime of this thread.
-    pub(super) fn attach(stream: std::net::TcpStream, layers: Layers) -> io::Result<Self> {
-        Ok(Self { stream: TcpStream::from_std(stream)?, layers })
+    pub(super) fn attach(stream: DetachedStream, layers: Layers) -> io::Result<Self> {
+        Ok(Self { stream: stream.attach()?, layers })
     }
 }
 
@@ -443,7 +446,7 @@ impl Layers {
     }
 }
 
-fn flush(stream: &TcpStream, unsent: &mut ByteQueue) -> io::Result<()> {
+fn flush(stream: &Stream, unsent: &mut ByteQueue) -> io::Result<()> {
     while !unsent.is_empty() {
         match stream.try_write(unsent.as_slice()) {
             Ok(written) => unsent.consume(written),

@@ -31,7 +31,7 @@ impl LoopWithClient {
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
-        let id = event_loop.open_connection(Transport::Tcp(stream), begin, permit).unwrap();
+        let id = event_loop.open_connection(Transport::Plain(stream.into()), begin, permit).unwrap();
         let mut client = Self { event_loop, woken: Arc::default(), id, peer };
         client.cycle();
         client
