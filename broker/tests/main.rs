@@ -14,6 +14,7 @@ mod endings;
 mod gateway;
 mod in_process;
 mod large;
+mod listener_limits;
 mod local_client;
 mod operations;
 mod permissions;

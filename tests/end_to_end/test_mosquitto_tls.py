@@ -36,7 +36,7 @@ class MosquittoTls(unittest.TestCase):
             cls.authority.table("tls", own),
             cls.authority.table("tls", named),
             cls.authority.table("tls", own) + asking,
-            cls.authority.table("tls", own) + 'min_version = "1.3"\n',
+            cls.authority.table("tls", own) + 'min_version = "1.3"\nalpn = ["mqtt"]\n',
         ]
         cls.broker = cls.enterClassContext(Broker(config="".join(tables), listen=len(tables)))
         cls.plain, cls.named, cls.mutual, cls.newest = cls.broker.ports
@@ -105,6 +105,11 @@ class MosquittoTls(unittest.TestCase):
 
     def test_a_client_may_name_a_protocol_where_the_listener_names_none(self):
         self.passes(self.plain, [*self.trust, "--tls-alpn", "mqtt"])
+
+    def test_a_client_that_names_another_protocol_than_the_listener_is_refused(self):
+        self.passes(self.newest, [*self.trust, "--tls-alpn", "mqtt"])
+        self.passes(self.newest, self.trust)
+        self.fails(self.newest, [*self.trust, "--tls-alpn", "h2"], "none of them is in alpn")
 
     def test_ciphers_with_forward_secrecy_and_authentication_work_and_others_do_not(self):
         in_1_2 = self.versions["TLSv1.2"]

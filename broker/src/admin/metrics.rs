@@ -41,10 +41,7 @@ impl Collector for Snapshot {
             "Addresses that are not there yet to be listened on; /ready names them",
             self.awaited as u64,
         )?;
-        let left = self.certificates.iter().map(|(address, seconds)| (address, *seconds));
-        out.gauges("certificate_seconds", "Seconds until the certificate of a listener ends", "listener", left)?;
-        let faults = self.certificate_faults as u64;
-        out.gauge("certificate_faults", "Listeners whose certificates can't be read anew; /ready says why", faults)?;
+        out.certificates(self)?;
         self.permissions.as_ref().map_or(Ok(()), |permissions| out.permissions(permissions))?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
@@ -91,6 +88,15 @@ impl Collector for Snapshot {
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
+    fn certificates(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let left = snapshot.certificates.iter().map(|(address, seconds)| (address, *seconds));
+        self.gauges("certificate_seconds", "Seconds until the certificate of a listener ends", "listener", left)?;
+        let left = snapshot.revocation_lists.iter().map(|(address, seconds)| (address, *seconds));
+        self.gauges("crl_seconds", "Seconds until a list of revoked certificates is out of date", "listener", left)?;
+        let faults = snapshot.certificate_faults as u64;
+        self.gauge("certificate_faults", "Listeners whose certificates can't be read anew; /ready says why", faults)
+    }
+
     fn memory(&mut self, memory: &MemorySnapshot) -> fmt::Result {
         self.gauge("memory_max_bytes", "The most memory that the process takes: max in [memory]", memory.max)?;
         let taken = memory.uses.iter().map(|(name, bytes, _)| (*name, *bytes));
@@ -245,6 +251,7 @@ mod tests {
             ..StoreSnapshot::default()
         });
         snapshot.certificates = vec![("127.0.0.1:8883".to_owned(), 86_400)];
+        snapshot.revocation_lists = vec![("127.0.0.1:8883".to_owned(), 60)];
         snapshot.certificate_faults = 1;
         snapshot.memory = MemorySnapshot { max: 500, uses: vec![("messages", 9, 2)] };
         let text = text(snapshot).unwrap();
@@ -252,6 +259,7 @@ mod tests {
             "goldcrest_shards 2",
             "goldcrest_awaited_listeners 0",
             "goldcrest_certificate_seconds{listener=\"127.0.0.1:8883\"} 86400",
+            "goldcrest_crl_seconds{listener=\"127.0.0.1:8883\"} 60",
             "goldcrest_certificate_faults 1",
             "# TYPE goldcrest_received_publish_total counter",
             "goldcrest_received_publish_total{qos=\"1\"} 6",

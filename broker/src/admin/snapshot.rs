@@ -23,6 +23,8 @@ pub(super) struct Snapshot {
     pub(super) awaited: usize,
     /// For each listener with TLS its address, and the seconds until its certificate ends.
     pub(super) certificates: Vec<(String, u64)>,
+    /// The same until the first of its lists of revoked certificates is out of date.
+    pub(super) revocation_lists: Vec<(String, u64)>,
     /// How many listeners have certificates that can't be read anew.
     pub(super) certificate_faults: usize,
     /// `None` if no file says who may do what.
@@ -76,6 +78,7 @@ impl Snapshot {
             shards: served.mailboxes.shards(),
             awaited: state.missing.count(),
             certificates: state.certificates.get().map_or_else(Vec::new, Certificates::seconds_left),
+            revocation_lists: state.certificates.get().map_or_else(Vec::new, Certificates::crl_seconds_left),
             certificate_faults: state.certificates.get().map_or(0, |it| it.faults().len()),
             permissions: state.permissions.get().map(|it| PermissionSnapshot::take(it)),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),

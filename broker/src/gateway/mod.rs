@@ -180,6 +180,7 @@ impl Gateway {
         let settings = self.settings.get_mut();
         let capacity = settings.config.capacity.below(self.memory.bytes);
         let mut of_shards = self.rules.as_ref().map(|rules| rules.of_shards().into_iter());
+        let mounts: Arc<[_]> = settings.config.listeners.iter().map(|listener| listener.mount.clone()).collect();
         let plan = |index| {
             let (to_accept, listeners) = oneshot::channel();
             let rules = of_shards.as_mut().and_then(Iterator::next);
@@ -192,6 +193,7 @@ impl Gateway {
                 mailboxes: self.mailboxes.0.clone(),
                 admission: self.admission.clone(),
                 access: access.clone(),
+                mounts: mounts.clone(),
                 rules,
                 events: events.clone(),
                 store: open_store.map(OpenStore::for_shard),
@@ -408,6 +410,7 @@ fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {
 /// The settings of the shards' brokers.
 fn settings_of(config: &Config, access: &Access, shards: u16, is_durable: bool) -> Result<BrokerSettings, StartError> {
     let (config, seed, asks) = (config.clone(), draw_seed()?, access.decider.is_some());
+    let asks = asks || config.listeners.iter().any(|listener| listener.mount.is_some());
     Ok(BrokerSettings { config, seed, shards, is_durable, asks })
 }
 

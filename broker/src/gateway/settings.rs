@@ -11,7 +11,7 @@ pub(super) struct BrokerSettings {
     pub(super) seed: u128,
     pub(super) shards: u16,
     pub(super) is_durable: bool,
-    /// Whether a decider is asked who may connect.
+    /// Whether clients wait for a verdict: a decider is asked, or a listener has a mount.
     pub(super) asks: bool,
 }
 

@@ -1,5 +1,6 @@
 //! The bounds on connections: on all of them, and on those without a whole CONNECT.
 
+use super::guests::Guest;
 use super::memory_credit;
 use crate::output::log::Throttle;
 use goldcrest_core::{MemoryCeiling, MemoryUse};
@@ -57,6 +58,8 @@ struct Particulars {
     of_transport: usize,
     /// The address of the client, where the peer of the socket is a proxy.
     client: Option<SocketAddr>,
+    /// The place among those of a listener with limits of its own.
+    guest: Option<Guest>,
 }
 
 impl Drop for ConnectionPermit {
@@ -100,6 +103,16 @@ impl ConnectionPermit {
     /// The address of the client, where the peer of the socket is a proxy that has told it.
     pub(super) fn client(&self) -> Option<SocketAddr> {
         self.particulars.as_ref()?.client
+    }
+
+    /// The place among the connections of its listener, if the listener has limits.
+    pub(super) fn guest(&mut self) -> Option<&mut Guest> {
+        self.particulars.as_mut()?.guest.as_mut()
+    }
+
+    /// Takes a place among the connections of its listener.
+    pub(super) fn take_place(&mut self, guest: Guest) {
+        self.particulars().guest = Some(guest);
     }
 
     /// The peer of the socket is a proxy, and this is the address of its client.

@@ -58,6 +58,10 @@ pub(crate) async fn accept(reception: impl Reception, setup: &Arc<ListenerSetup>
                     );
                     continue;
                 };
+                if let Err(why) = setup.admit(&mut permit, peer) {
+                    reception.refuse(peer, why);
+                    continue;
+                }
                 if let Stream::Tcp(stream) = &stream {
                     // Each write has whole packets: waiting for more bytes would only delay them.
                     let _ = stream.set_nodelay(true);

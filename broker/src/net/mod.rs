@@ -9,6 +9,7 @@
 //! listener     accepts connections
 //! proxy_header, proxied  who the client is, if a load balancer has connected for it
 //! admission    how many connections there may be, and how many without a CONNECT
+//! guests, handshake_rate, address_group  the limits of one listener
 //! listener_setup, tls_settings  what the connections of one listener have in common
 //! revoked      the certificates in lists of revoked ones
 //! tls_fault    words for the log about a handshake that failed
@@ -19,11 +20,14 @@
 //! descriptors  the limit of open files
 //! ```
 
+mod address_group;
 mod admission;
 mod byte_queue;
 mod client_socket;
 pub(crate) mod descriptors;
 mod foreign;
+mod guests;
+mod handshake_rate;
 mod inherited;
 mod listen_socket;
 mod listener;

@@ -45,6 +45,7 @@ impl fmt::Display for TlsFault<'_> {
                 "it offers no cipher suite of this listener, which has those of TLS 1.3, and of TLS 1.2 those with ECDHE and GCM or ChaCha20: no \
                  pre-shared key (PSK), no CBC, no RSA key exchange",
             ),
+            Error::NoApplicationProtocol => f.write_str("it names protocols (ALPN), and none of them is in alpn"),
             Error::PeerIncompatible(why) => write!(f, "it speaks no TLS that this listener speaks: {why:?}"),
             error => write!(f, "its TLS handshake failed: {error}"),
         }

@@ -7,7 +7,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -33,6 +33,23 @@ struct OwnCertificate {
     not_after: i64,
     /// The last number of days left that the log has warned of.
     warned_of: Option<i64>,
+    /// When the first of the lists of revoked certificates is out of date, in seconds since 1970; `None` if none says so.
+    next_update: Option<i64>,
+    /// Whether the log has warned that a list is out of date.
+    is_stale_told: bool,
+}
+
+impl OwnCertificate {
+    fn of(read: &ServerSide) -> Self {
+        let ends = read.revocation_lists.iter().filter_map(|list| next_update(list));
+        Self { not_after: read.not_after, warned_of: None, next_update: ends.min(), is_stale_told: false }
+    }
+}
+
+/// When a list of revoked certificates is to be replaced by the next, in seconds since 1970.
+fn next_update(list: &[u8]) -> Option<i64> {
+    let (_, list) = x509_parser::parse_x509_crl(list).ok()?;
+    list.next_update().map(|time| time.timestamp())
 }
 
 /// Why the files of a listener's TLS can't be used.
@@ -67,9 +84,8 @@ impl TlsSettings {
         let named = [&config.certificate, &config.key].into_iter().chain(&config.client_ca).chain(&config.crl);
         let contents = format!("the certificates of {address}");
         let (files, read) = WatchedFiles::read(named.cloned().collect(), contents, || server_side(config))?;
-        let ServerSide { server, not_after, .. } = read;
-        let own = Mutex::new(OwnCertificate { not_after, warned_of: None });
-        let settings = Self { config: config.clone(), address, current: RwLock::new(server), files, own };
+        let own = Mutex::new(OwnCertificate::of(&read));
+        let settings = Self { config: config.clone(), address, current: RwLock::new(read.server), files, own };
         settings.warn_of_end();
         Ok(settings)
     }
@@ -93,8 +109,8 @@ impl TlsSettings {
     pub(crate) fn refresh(&self, which: Refresh, listener: u16) -> Option<Revoked> {
         let mut revoked = None;
         if let Some(read) = self.files.refresh(which, || server_side(&self.config)) {
+            *self.own() = OwnCertificate::of(&read);
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = read.server;
-            *self.own() = OwnCertificate { not_after: read.not_after, warned_of: None };
             let lists = read.revocation_lists.iter().map(|list| &**list);
             revoked = (!read.revocation_lists.is_empty()).then(|| Revoked::of(listener, lists));
             tracing::info!("new connections to {} get the certificates that were read anew", self.address);
@@ -107,6 +123,12 @@ impl TlsSettings {
     fn warn_of_end(&self) {
         const SOON: i64 = 14;
         let mut own = self.own();
+        if own.next_update.is_some_and(|end| end < now()) && !std::mem::replace(&mut own.is_stale_told, true) {
+            tracing::warn!(
+                "a list of revoked certificates of {} is out of date; it counts until the next is there",
+                self.address
+            );
+        }
         let left = own.not_after - now();
         let days = left.div_euclid(24 * 60 * 60);
         if days >= SOON || own.warned_of == Some(days) {
@@ -119,6 +141,11 @@ impl TlsSettings {
         } else {
             tracing::warn!("the certificate of {address} ends in {days} days: {file}");
         }
+    }
+
+    /// The seconds until the first of the lists of revoked certificates is out of date; 0 if it is. `None` if there is none, or none says so.
+    pub(crate) fn crl_seconds_left(&self) -> Option<u64> {
+        self.own().next_update.map(|end| (end - now()).try_into().unwrap_or(0))
     }
 
     /// Why the files can't be used as they are now; `None` if all are in use.
@@ -147,7 +174,13 @@ struct ServerSide {
 
 fn server_side(config: &TlsConfig) -> Result<ServerSide, TlsError> {
     // Named here and not left to the process: with two libraries of cryptography in one program rustls would not know which one to take.
-    let provider = Arc::new(ring::default_provider());
+    let has_aes = has_aes();
+    let mut provider = ring::default_provider();
+    if !has_aes {
+        // Stable, so the order is the usual one otherwise.
+        provider.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
+    }
+    let provider = Arc::new(provider);
     let chain = certificates(&config.certificate)?;
     let not_after =
         end_of(&chain[0]).ok_or_else(|| TlsError::new(&config.certificate, "its certificate is damaged"))?;
@@ -177,8 +210,29 @@ fn server_side(config: &TlsConfig) -> Result<ServerSide, TlsError> {
         server.ticketer = ring::Ticketer::new().map_err(|error| TlsError::new(&config.certificate, error))?;
         server.send_tls13_tickets = 1;
     }
+    server.ignore_client_order = !has_aes;
+    server.alpn_protocols = config.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     server.max_fragment_size = Some(usize::from(config.record_bytes) + RECORD_OVERHEAD);
     Ok(ServerSide { server: Arc::new(server), not_after, revocation_lists })
+}
+
+/// Whether the processor has instructions for AES. Without them ChaCha20 takes a fraction of the time.
+fn has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+fn is_chacha(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 /// When a certificate ends, in seconds since 1970.

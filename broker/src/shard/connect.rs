@@ -93,7 +93,8 @@ async fn receive(lobby: impl Lobby, newcomer: Newcomer) {
     let Newcomer { mut transport, mut peer, listener, mut permit, mut connect_permit } = newcomer;
     let since = Instant::now();
     if let Some(listener) = listener {
-        if listener.is_proxy(peer) {
+        let is_proxy = listener.is_proxy(peer);
+        if is_proxy {
             match client_of_proxy(&lobby, &mut transport, since).await {
                 Ok(Some(client)) => {
                     permit.comes_from(client);
@@ -102,6 +103,9 @@ async fn receive(lobby: impl Lobby, newcomer: Newcomer) {
                 Ok(None) => {}
                 Err(failure) => return fail(&lobby, transport, peer, failure).await,
             }
+        }
+        if is_proxy && let Err(why) = listener.admit_from(&mut permit, peer) {
+            return lobby.turn_away(peer, why);
         }
         transport = match listener.with_layers(transport) {
             Ok(transport) => transport,

@@ -4,7 +4,7 @@ use super::mailbox::Mailboxes;
 use crate::access::{AccessRequest, ClientConnection, Decide, Decision, Reply};
 use crate::net::Socket;
 use goldcrest_core::codec::ReasonCode;
-use goldcrest_core::{Ask, Broker, ConnectionId, Instant, Verdict};
+use goldcrest_core::{Ask, Broker, ConnectionId, Grant, Instant, Mount, Principal, Verdict};
 use std::sync::Arc;
 
 /// Who decides about the clients of a shard.
@@ -12,6 +12,8 @@ pub(super) struct Decisions {
     pub(super) shard: u16,
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) decider: Option<Arc<dyn Decide>>,
+    /// The mount of each listener, by its index.
+    pub(super) mounts: Arc<[Option<Mount>]>,
 }
 
 impl Decisions {
@@ -19,26 +21,41 @@ impl Decisions {
     /// connection is under way.
     pub(super) fn ask(&self, now: Instant, broker: &mut Broker<'static>, socket: &Socket, ask: &Ask<'_>) {
         let id = socket.id;
+        let mount = socket.listener().and_then(|index| self.mounts.get(usize::from(index))?.clone());
         let Some(decider) = &self.decider else {
-            // Without a decider the broker is told to ask nothing. If it asks all the same, it gets the safe answer: a
-            // refusal.
-            return broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
+            return broker.handle_verdict(now, id, undecided(ask, mount));
         };
         let (shard, mailboxes) = (self.shard, self.mailboxes.clone());
         let reply = Reply::new(move |decision| {
-            mailboxes.tell(shard, Box::new(move |now, broker| decide(now, broker, id, &decision)));
+            mailboxes.tell(shard, Box::new(move |now, broker| decide(now, broker, id, &decision, mount)));
         });
         decider.decide(AccessRequest::new(ClientConnection { shard, id }, socket, ask), reply);
     }
 }
 
-fn decide(now: Instant, broker: &mut Broker<'static>, id: ConnectionId, decision: &Decision) {
+/// The verdict where nobody decides: who connects is let in below the mount of the listener. There is no enhanced authentication.
+fn undecided(ask: &Ask<'_>, mount: Option<Mount>) -> Verdict<'static> {
+    match ask {
+        Ask::Connect(connect) if connect.properties.authentication_method().is_none() => {
+            let grant = mount.map_or_else(Grant::default, |mount| Grant::default().below(mount));
+            Verdict::Accept { principal: Principal::ANONYMOUS, data: None, grant }
+        }
+        _ => Verdict::Refuse(ReasonCode::BadAuthenticationMethod),
+    }
+}
+
+fn decide(now: Instant, broker: &mut Broker<'static>, id: ConnectionId, decision: &Decision, mount: Option<Mount>) {
     let verdict = match decision {
         Decision::Accept { principal, grant, lasts, data } => {
             let millis = |lasts: &std::time::Duration| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
             let grant = match lasts {
                 Some(lasts) => grant.clone().until(now.plus_millis(millis(lasts))),
                 None => grant.clone(),
+            };
+            // What was decided about this client comes before what the listener has for all.
+            let grant = match mount {
+                Some(mount) if grant.mount.is_none() => grant.below(mount),
+                _ => grant,
             };
             Verdict::Accept { principal: *principal, data: data.as_deref(), grant }
         }

@@ -10,7 +10,7 @@ use super::persistence::{Persistence, restore};
 use super::shared::Shard;
 use crate::access::{Access, Denials, Principals, RuleAuthorizer};
 use crate::net::{Accepting, Admission, ByteQueue};
-use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory, MemoryCeiling, Permissions};
+use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory, MemoryCeiling, Mount, Permissions};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
@@ -44,6 +44,8 @@ pub(crate) struct ShardPlan {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) access: Access,
+    /// The mount of each listener.
+    pub(crate) mounts: Arc<[Option<Mount>]>,
     /// The rules of this shard, and where it finds what they denied; `None`: `access` has permissions, or everything is permitted.
     pub(crate) rules: Option<(Arc<RuleAuthorizer>, Arc<Denials>)>,
     pub(crate) events: EventSender,
@@ -87,6 +89,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
         mailboxes,
         admission,
         access,
+        mounts,
         rules,
         events,
         store,
@@ -113,7 +116,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
     };
     let mut event_loop = EventLoop::new(index, mailboxes.clone(), clock, broker, persistence);
     event_loop.claim_from(&ceiling);
-    event_loop.decide_by(access.decider);
+    event_loop.decide_by(access.decider, mounts);
     event_loop.tell_events(events);
     event_loop.log_denials(denials);
     let event_loop = Arc::new(Mutex::new(event_loop));
@@ -250,6 +253,7 @@ mod tests {
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
             access: Access::new(),
+            mounts: Arc::default(),
             rules: None,
             events: event_channel().0,
             store: None,

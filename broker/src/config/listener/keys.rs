@@ -1,11 +1,12 @@
 //! The keys of a table `[[listener]]`: which go together, and the listeners that they stand for.
 
 use super::address::{ListenerAddress, UnixAddress, listener_addresses};
-use super::tls::{CrlDepth, FilePath, MOST_RECORD_BYTES, file, files};
+use super::tls::{CrlDepth, FilePath, MOST_RECORD_BYTES, ProtocolName, alpn, file, files};
 use super::websocket::{Origin, origins};
 use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
 use crate::config::network::Network;
 use crate::config::values::{Boolean, Fault, Integer, Keys, OneOf, Table, Value, Word, list_of_some, string};
+use goldcrest_core::Mount;
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
@@ -37,6 +38,13 @@ pub(in crate::config) struct ListenerKeys {
     socket_mode: Option<u32>,
     #[serde(default, deserialize_with = "group")]
     socket_group: Option<String>,
+    #[serde(default, deserialize_with = "alpn")]
+    alpn: Option<Vec<ProtocolName>>,
+    max_connections: Option<Integer<u32, 1, { u32::MAX as u64 }>>,
+    max_connections_per_address: Option<Integer<u32, 1, { u32::MAX as u64 }>>,
+    handshakes_per_address: Option<Integer<u32, 0, 1_000_000>>,
+    #[serde(default, deserialize_with = "mount")]
+    mount: Option<Mount>,
 }
 
 /// What the clients of a listener speak below MQTT.
@@ -66,6 +74,7 @@ impl Keys for ListenerKeys {
             ("crl_depth", self.crl_depth.is_some()),
             ("min_version", self.min_version.is_some()),
             ("record_bytes", self.record_bytes.is_some()),
+            ("alpn", self.alpn.is_some()),
         ];
         let (has_tls, has_websocket) = self.layers();
         let given = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_there)| *is_there).map(|(key, _)| *key);
@@ -74,6 +83,11 @@ impl Keys for ListenerKeys {
         }
         if self.origins.is_some() && !has_websocket {
             return Err(Fault::Other("origins is about transport = \"ws\" or \"wss\"".to_owned()));
+        }
+        if self.handshakes_per_address.is_some() && !has_tls && !has_websocket {
+            return Err(Fault::Other(
+                "handshakes_per_address is about transport = \"tls\", \"ws\" or \"wss\"".to_owned(),
+            ));
         }
         self.check_address()?;
         if !has_tls {
@@ -145,9 +159,13 @@ impl ListenerKeys {
                 crl_covers_chain: self.crl_depth.is_some_and(|depth| depth.get() == CrlDepth::Chain),
                 min_version: self.min_version.map_or(default.min_version, Value::get),
                 record_bytes: self.record_bytes.map_or(default.record_bytes, Value::get),
+                alpn: self.alpn.unwrap_or_default().into_iter().map(|name| name.0).collect(),
                 ..default
             }
         });
+        let (max_connections, max_connections_per_address) =
+            (self.max_connections.map(Value::get), self.max_connections_per_address.map(Value::get));
+        let (handshakes, mount) = (self.handshakes_per_address.map(Value::get), self.mount);
         let (mode, group) = (self.socket_mode, self.socket_group);
         let with_permissions = move |address| match address {
             ListenerAddress::Unix(unix) => {
@@ -160,6 +178,10 @@ impl ListenerKeys {
         self.address.into_iter().map(with_permissions).map(move |address| Listener {
             allow_anonymous,
             proxy_protocol: proxy_protocol.clone(),
+            max_connections,
+            max_connections_per_address,
+            handshakes_per_address: handshakes.unwrap_or(Listener::HANDSHAKES_PER_ADDRESS),
+            mount: mount.clone(),
             tls: tls.clone(),
             websocket: websocket.clone(),
             ..Listener::at(address)
@@ -195,6 +217,11 @@ fn group<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error>
     let is_group = |text: &str| !text.is_empty() && !text.contains([':', '\n']);
     string(from, "the name or the number of a group, as a string", |text| is_group(text).then(|| text.to_owned()))
         .map(Some)
+}
+
+fn mount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Mount>, D::Error> {
+    let allowed = "the beginning of topics with / at its end, like \"site-7/\", without wildcards and not below $";
+    string(from, allowed, |text| Mount::new(text).ok()).map(Some)
 }
 
 const NETWORKS: &str = "a list of networks or addresses of proxies, like [\"10.0.0.0/8\", \"192.0.2.1\"]; no bits may be set behind the prefix";

@@ -21,6 +21,7 @@ pub use self::tls::{ClientCertificates, TlsConfig, TlsVersion};
 pub use self::websocket::WebSocketConfig;
 
 use super::network::Network;
+use goldcrest_core::Mount;
 use std::net::SocketAddr;
 
 /// An address on which clients connect, what they speak, and who may connect.
@@ -37,9 +38,21 @@ pub struct Listener {
     /// The networks of proxies. A connection from there must begin with the header of the PROXY protocol, version 1 or 2, and the address in the header is
     /// that of the client. Connections from elsewhere never have such a header.
     pub proxy_protocol: Vec<Network>,
+    /// The most connections of the listener; `None`: those of the gateway.
+    pub max_connections: Option<u32>,
+    /// The most connections of one address of IPv4, or one network of IPv6 with a prefix of 64 bits.
+    pub max_connections_per_address: Option<u32>,
+    /// How many handshakes of TLS and WebSocket such an address may begin in a second, in the long run; at once it may begin those of ten seconds. 0: no bound.
+    /// Addresses of this machine have none.
+    pub handshakes_per_address: u32,
+    /// The part of the tree of topics in which the clients of the listener live, unless an embedding program decides otherwise.
+    pub mount: Option<Mount>,
 }
 
 impl Listener {
+    /// What one address may begin, unless the configuration says otherwise: a small machine with keys for P-256 does several times as many.
+    pub(crate) const HANDSHAKES_PER_ADDRESS: u32 = 100;
+
     /// A listener on `address` for MQTT over TCP that is open to this machine only.
     pub fn new(address: SocketAddr) -> Self {
         Self::at(address)
@@ -48,7 +61,17 @@ impl Listener {
     /// The same at an address that may be of another kind.
     pub fn at(address: impl Into<ListenerAddress>) -> Self {
         let address = address.into();
-        Self { address, allow_anonymous: false, tls: None, websocket: None, proxy_protocol: Vec::new() }
+        Self {
+            address,
+            allow_anonymous: false,
+            tls: None,
+            websocket: None,
+            proxy_protocol: Vec::new(),
+            max_connections: None,
+            max_connections_per_address: None,
+            handshakes_per_address: Self::HANDSHAKES_PER_ADDRESS,
+            mount: None,
+        }
     }
 
     /// The same listener with TLS.

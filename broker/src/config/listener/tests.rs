@@ -1,7 +1,8 @@
 //! The keys of `[[listener]]`.
 
-use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+use super::{ClientCertificates, Listener, ListenerAddress, TlsConfig, TlsVersion, UnixAddress, WebSocketConfig};
 use crate::config::Config;
+use goldcrest_core::Mount;
 use std::path::{Path, PathBuf};
 
 fn read(text: &str) -> Result<Config, String> {
@@ -92,4 +93,47 @@ fn a_listener_with_websocket_may_have_tls_too() {
     assert!(mistake("transport = \"ws\"\nkey = \"k\"").contains("key is about transport = \"tls\" or \"wss\""));
     assert!(mistake("transport = \"ws\"\norigins = [\"a.example\"]").contains("allowed: a list of origins"));
     assert!(mistake("transport = \"wss\"").contains("listener.certificate: missing"));
+}
+
+#[test]
+fn the_keys_about_addresses_and_limits_set_their_fields() {
+    let keys = "[[listener]]\naddress = \"unix:/run/mqtt.sock\"\nsocket_mode = \"0600\"\nsocket_group = \"mqtt\"\nmount = \"site-7/\"\n\
+        [[listener]]\naddress = \"systemd:mqtt\"\ntransport = \"ws\"\nproxy_protocol = [\"10.0.0.0/8\", \"::1\"]\nmax_connections = 9\n\
+        max_connections_per_address = 3\nhandshakes_per_address = 0\n";
+    let listeners = read(keys).unwrap().listeners;
+    let unix = UnixAddress { mode: 0o600, group: Some("mqtt".to_owned()), ..UnixAddress::new("/run/mqtt.sock") };
+    let first = Listener { mount: Some(Mount::new("site-7/").unwrap()), ..Listener::at(unix) };
+    let second = Listener {
+        proxy_protocol: ["10.0.0.0/8", "::1"].map(|text| text.parse().unwrap()).into(),
+        max_connections: Some(9),
+        max_connections_per_address: Some(3),
+        handshakes_per_address: 0,
+        ..Listener::at(ListenerAddress::Inherited("mqtt".to_owned())).with_websocket(WebSocketConfig::default())
+    };
+    assert_eq!(listeners, [first, second]);
+    let alpn = vec!["mqtt".to_owned()];
+    let named = read(&format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{TLS}alpn = [\"mqtt\"]")).unwrap();
+    assert_eq!(named.listeners[0].tls, Some(TlsConfig { alpn, ..TlsConfig::new("s.pem", "s.key") }));
+}
+
+#[test]
+fn keys_about_addresses_and_limits_that_mean_nothing_are_refused() {
+    for (keys, said) in [
+        ("socket_mode = \"0660\"", "socket_mode is about an address like \"unix:/run/goldcrest/mqtt.sock\""),
+        ("socket_group = \"mqtt\"", "socket_group is about an address like"),
+        ("socket_mode = \"660x\"", "allowed: permissions in octal as a string, like \"0660\""),
+        ("socket_mode = \"4777\"", "allowed: permissions in octal"),
+        ("proxy_protocol = [\"10.0.0.1/8\"]", "no bits may be set behind the prefix"),
+        ("proxy_protocol = []", "allowed: a list of networks"),
+        ("max_connections = 0", "an integer from 1 to"),
+        ("handshakes_per_address = 5", "handshakes_per_address is about transport = \"tls\", \"ws\" or \"wss\""),
+        ("alpn = [\"mqtt\"]", "alpn is about transport = \"tls\""),
+        ("mount = \"site-7\"", "with / at its end"),
+        ("mount = \"+/\"", "without wildcards"),
+        ("mount = \"$SYS/\"", "not below $"),
+    ] {
+        assert!(mistake(keys).contains(said), "{}", mistake(keys));
+    }
+    let unix = read("[[listener]]\naddress = \"unix:/run/mqtt.sock\"\nproxy_protocol = [\"::1\"]").unwrap_err();
+    assert!(unix.contains("a Unix socket has none"), "{unix}");
 }

@@ -23,6 +23,9 @@ pub struct TlsConfig {
     pub min_version: TlsVersion,
     /// The most bytes of a record that is sent, from 512 to 16,384. Small clients have no buffer for the usual 16,384.
     pub record_bytes: u16,
+    /// The protocols that a client may name (ALPN), the preferred one first, such as `mqtt`. A client that names others alone is refused; one that names none is
+    /// not. Empty: what clients name does not matter.
+    pub alpn: Vec<String>,
 }
 
 /// Whether the clients of a listener are asked for a certificate.
@@ -59,6 +62,7 @@ impl TlsConfig {
             crl_covers_chain: false,
             min_version: TlsVersion::V1_2,
             record_bytes: MOST_RECORD_BYTES as u16,
+            alpn: Vec::new(),
         }
     }
 }
@@ -104,4 +108,21 @@ impl<'de> Deserialize<'de> for FilePath {
 
 pub(super) fn files<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<FilePath>>, D::Error> {
     list(from, "a list of paths of files, like [\"ca.crl\"]").map(Some)
+}
+
+const ALPN: &str = "a list of names of protocols with at most 255 bytes each, like [\"mqtt\"]";
+
+/// The name of a protocol (RFC 7301).
+#[derive(Debug)]
+pub(super) struct ProtocolName(pub(super) String);
+
+impl<'de> Deserialize<'de> for ProtocolName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let fits = |text: &str| (1..=255).contains(&text.len());
+        string(from, ALPN, |text| fits(text).then(|| Self(text.to_owned())))
+    }
+}
+
+pub(super) fn alpn<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<ProtocolName>>, D::Error> {
+    list(from, ALPN).map(Some)
 }

@@ -37,7 +37,7 @@ use crate::access::Decide;
 use crate::net::{
     Asking, ByteQueue, CHUNK, ConnectionPermit, Layered, READ_BUFFER, Reading, Revoked, Socket, Transport,
 };
-use goldcrest_core::{Broker, ConnectionId, Forward, Instant};
+use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Mount};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -132,7 +132,7 @@ impl EventLoop {
             paused_due: Instant::NEVER,
             memory_waits: MemoryWaits::default(),
             broker,
-            decisions: Decisions { shard, mailboxes: mailboxes.clone(), decider: None },
+            decisions: Decisions { shard, mailboxes: mailboxes.clone(), decider: None, mounts: Arc::default() },
             events: None,
             denials: None,
             persistence,
@@ -160,9 +160,10 @@ impl EventLoop {
         }
     }
 
-    /// Makes the loop ask `decider` who may connect.
-    pub(crate) fn decide_by(&mut self, decider: Option<Arc<dyn Decide>>) {
+    /// Makes the loop ask `decider` who may connect, and lets clients live below the mount of their listener.
+    pub(crate) fn decide_by(&mut self, decider: Option<Arc<dyn Decide>>, mounts: Arc<[Option<Mount>]>) {
         self.decisions.decider = decider;
+        self.decisions.mounts = mounts;
     }
 
     /// Sends all later events to `events`.
