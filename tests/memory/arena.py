@@ -13,6 +13,7 @@ from pathlib import Path
 import crowd
 import honest
 from broker import Broker
+from certificates import Authority
 from confined import AddressSpace, Cgroup, sockets, status, unused
 
 fork = multiprocessing.get_context("fork")
@@ -99,6 +100,7 @@ class Arena:
         self.largest, self.sockets, self.samples = 0, 0, {}
         self.metrics_at = 0
         self.is_restarted = False
+        self.authority = None
         self.notes = []
 
     def scaled(self, number):
@@ -108,9 +110,22 @@ class Arena:
     # Functions for the broker.
 
     def start(self, listen="127.0.0.1:0"):
-        self.broker = Confined(*self.arguments, config=self.config, listen=(listen,), under=self.bounds.under())
-        self.address = ("127.0.0.1", self.broker.port)
+        config, listen = self.config, (listen,)
+        if self.attack.transports:
+            tables = [f'[[listener]]\naddress = "{listen[0]}"\n', *map(self.table, self.attack.transports)]
+            config, listen = "".join([config or "", *tables]), len(tables)
+        self.broker = Confined(*self.arguments, config=config, listen=listen, under=self.bounds.under())
+        places = [("127.0.0.1", port) for port in self.broker.ports]
+        self.address, self.over = places[0], dict(zip(self.attack.transports, places[1:]))
+        """Where MQTT over TCP is spoken, and where the other transports of the attack."""
         self.http = ("127.0.0.1", self.broker.http_port)
+
+    def table(self, transport):
+        """A listener of the configuration with this transport."""
+        if transport == "ws":
+            return '[[listener]]\naddress = "127.0.0.1:0"\ntransport = "ws"\n'
+        self.authority = self.authority or Authority()
+        return self.authority.table(transport, self.authority.issue("server", "localhost"))
 
     def restart(self):
         """Kills the broker and starts it again under the same bound. Returns how long the start took."""
@@ -229,6 +244,8 @@ class Arena:
             self.broker.close()
         self.bounds.close()
         self.folder.cleanup()
+        if self.authority:
+            self.authority.folder.cleanup()
 
 
 def unused_without_clients(arguments, config):

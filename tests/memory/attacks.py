@@ -33,6 +33,8 @@ class Attack:
     shards: tuple = (1, 2)
     seconds: int = 20
     """How long the attack may go on, in the full version."""
+    transports: tuple = ()
+    """Listeners besides the one for MQTT over TCP: `tls`, `ws` or `wss`."""
     pair_first: bool = True
     """Whether the honest pair starts before the attack; if not, the attack starts the pair."""
 
