@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::config::{MemoryBound, cores};
 use crate::net::Layered;
-use crate::shard::{KEPT_MAIL_BYTES, doorsteps_for};
+use crate::shard::{CREDIT_PARTS, KEPT_MAIL_BYTES, doorsteps_for};
 use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::sync::Arc;
 
@@ -56,7 +56,9 @@ pub(super) fn plan(bound: MemoryBound, shards: u16, has_layers: bool) -> Result<
 pub(crate) fn other_bytes(max: usize, shards: u16, has_layers: bool) -> usize {
     let mail = if shards > 1 { KEPT_MAIL_BYTES } else { 0 };
     let shard = SHARD.saturating_add(mail).saturating_add(spare_bytes(max, shards));
-    let all = shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES);
+    // Batches on their way to the store are copies of messages. A gateway without a store has this part free.
+    let batches = max / CREDIT_PARTS;
+    let all = shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES + batches);
     if !has_layers {
         return all;
     }

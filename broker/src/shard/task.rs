@@ -6,7 +6,7 @@ use super::doorstep::accept_all;
 use super::event_loop::EventLoop;
 use super::events::EventSender;
 use super::mailbox::{KEPT_ENTRIES, Mailboxes};
-use super::persistence::{Persistence, restore};
+use super::persistence::{Persistence, credit_below, restore};
 use super::shared::Shard;
 use crate::access::{Access, Denials, Principals, RuleAuthorizer};
 use crate::net::{Accepting, Admission, ByteQueue};
@@ -97,7 +97,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
         listeners,
         gives_up,
     } = plan;
-    let index = config.shard.index;
+    let goldcrest_core::Shard { index, count: shards } = config.shard;
     let memory = Memory::owned(&capacity, &config.limits, config.shard).under(&ceiling);
     ByteQueue::keep_spares(spare_bytes);
     let (authorizer, denials) = rules.unzip();
@@ -110,7 +110,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
             handle.health().leave_out(left_out);
-            Some(Persistence::new(index, handle, log.credit_share(), &mut broker))
+            let credit_share = log.credit_share().min(credit_below(&ceiling, shards));
+            Some(Persistence::new(index, handle, credit_share, &mut broker))
         }
         None => None,
     };

@@ -16,7 +16,7 @@ pub(crate) use open_store::{OpenStore, StoreStartError};
 pub(crate) use restore::restore;
 
 use self::commit_delay::{CommitDelay, ENOUGH};
-use goldcrest_core::{Broker, CommitUrgency, Fetch, Instant, Polled};
+use goldcrest_core::{Broker, CommitUrgency, Fetch, Instant, MemoryCeiling, Polled};
 use goldcrest_store::{Answer, Batch, Handle, Key};
 use std::collections::VecDeque;
 
@@ -190,6 +190,16 @@ impl Persistence {
             Answer::Failed => {}
         }
     }
+}
+
+/// Credit takes one part in so many of the ceiling.
+pub(crate) const CREDIT_PARTS: usize = 32;
+
+/// The most bytes of credit that a shard has at once, unless one message wants more. A batch is a copy of what the credit was spent for, and stands in
+/// memory beside the messages.
+pub(crate) fn credit_below(ceiling: &MemoryCeiling, shards: u16) -> u64 {
+    const LEAST: usize = 512 << 10;
+    (ceiling.bytes() / CREDIT_PARTS / usize::from(shards.max(1))).max(LEAST) as u64
 }
 
 pub(crate) fn key_in_store(shard: u16, key: goldcrest_core::record::Key) -> Key {

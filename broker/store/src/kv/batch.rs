@@ -12,13 +12,18 @@ pub struct Batch {
     used: usize,
 }
 
+/// The memory of a batch grows in steps of so many bytes once it has as many, and no more is kept of it.
+const LARGE: usize = 1 << 20;
+
 impl Batch {
     /// Room of at least `len` bytes for the body of the next record. Write the body there before calling [`Batch::put`].
     pub fn room(&mut self, len: usize) -> &mut [u8] {
         let start = self.used + HEAD;
         let needed = start + padded(len);
         if self.bytes.len() < needed {
-            self.bytes.resize(needed.next_power_of_two(), 0);
+            let all = if needed < LARGE { needed.next_power_of_two() } else { needed.next_multiple_of(LARGE) };
+            self.bytes.reserve_exact(all - self.bytes.len());
+            self.bytes.resize(all, 0);
         }
         &mut self.bytes[start..]
     }
@@ -50,10 +55,9 @@ impl Batch {
 
     /// Forgets all records. Keeps the memory, unless it is large.
     pub fn clear(&mut self) {
-        const KEPT: usize = 4 << 20;
         self.used = 0;
-        if self.bytes.len() > KEPT {
-            self.bytes.truncate(KEPT);
+        if self.bytes.len() > LARGE {
+            self.bytes.truncate(LARGE);
             self.bytes.shrink_to_fit();
         }
     }
