@@ -3,6 +3,17 @@
 //! Each case does its work once to warm up, and then a thousand times within [`measured`]. There is one thread, no clock
 //! and no random number, so two runs of one binary differ only by what the C library does.
 
+#[allow(dead_code)]
+#[path = "../../../broker/src/access/permissions/filter_sets.rs"]
+mod filter_sets;
+#[allow(dead_code)]
+#[path = "../../../broker/src/access/permissions/rule_filter.rs"]
+mod rule_filter;
+#[allow(dead_code)]
+#[path = "../../../broker/src/access/permissions/rule_list.rs"]
+mod rule_list;
+mod rules;
+
 use goldcrest_core::codec::{Packet, Version, split};
 use goldcrest_core::internals::{Hasher, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
 use goldcrest_core::{
@@ -31,6 +42,8 @@ const CASES: &[(&str, fn())] = &[
     ("match-hash", || find(|n| format!("plant/{n:05}/#"))),
     ("enqueue-qos-0", || pair(0, Stage::Receive)),
     ("encode-qos-0", || pair(0, Stage::Transmit)),
+    ("enqueue-qos-0-rules", || ruled(0, Stage::Receive)),
+    ("encode-qos-0-rules", || ruled(0, Stage::Transmit)),
     ("enqueue-qos-1", || pair(1, Stage::Receive)),
     ("encode-qos-1", || pair(1, Stage::Transmit)),
     ("acknowledge-qos-1", || pair(1, Stage::Acknowledge)),
@@ -124,8 +137,18 @@ fn fan_out(qos: u8, stage: Stage) {
     deliver(qos, stage, 100, 10);
 }
 
-fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
+/// As [`pair`], where each client has ten rules about publishing, of which the last allows it, and ten about subscribing.
+fn ruled(qos: u8, stage: Stage) {
     let mut bed = Bed::new(Shard::ONLY);
+    bed.broker.set_authorize(NOW, std::sync::Arc::new(rules::TenRules::new()));
+    deliver_in(bed, qos, stage, 1, 50);
+}
+
+fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
+    deliver_in(Bed::new(Shard::ONLY), qos, stage, subscribers, batch);
+}
+
+fn deliver_in(mut bed: Bed, qos: u8, stage: Stage, subscribers: usize, batch: usize) {
     let publisher = bed.connect("publisher");
     for n in 0..subscribers {
         let subscriber = bed.connect(&format!("subscriber-{n}"));

@@ -20,7 +20,11 @@ pub struct Broker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Relay,
-    Goldcrest { shards: u16 },
+    /// With rules each client may do what ten rules say.
+    Goldcrest {
+        shards: u16,
+        has_rules: bool,
+    },
     FlashMq,
     Mosquitto,
     Nats,
@@ -66,7 +70,7 @@ impl Kind {
                 command.args(["relay", &port.to_string()]);
                 String::new()
             }
-            Self::Goldcrest { shards } => {
+            Self::Goldcrest { shards, has_rules } => {
                 let listen = format!("127.0.0.1:{port}");
                 command.args(["--log", "error", "--shards", &shards.to_string(), "--listen", &listen]);
                 if scenario.durable {
@@ -76,7 +80,14 @@ impl Kind {
                 }
                 command.arg("--config").arg(&config);
                 // As many messages in flight as the other brokers are configured for.
-                "[limits]\ninflight_v3 = 256\n".to_owned()
+                let limits = "[limits]\ninflight_v3 = 256\n".to_owned();
+                if has_rules {
+                    let file = dir.join("permissions");
+                    fs::write(&file, RULES).map_err(|error| format!("{}: {error}", file.display()))?;
+                    format!("{limits}[permissions]\nfile = {file:?}\n")
+                } else {
+                    limits
+                }
             }
             Self::FlashMq => {
                 command.arg("--config-file").arg(&config);
@@ -113,6 +124,17 @@ impl Kind {
         Ok(running)
     }
 }
+
+/// Ten rules about publishing and ten about subscribing. Those that allow what the scenarios do come last.
+const RULES: &str = r#"
+[anonymous]
+rules = [
+  { deny = "publish", filter = ["admin/#", "+/config"] },
+  { allow = "publish", filter = ["own/%c/#", "state/+/on", "sensors/#", "log/%c", "plant/#", "hall/#", "line/#", "bench/#"] },
+  { allow = "subscribe", filter = ["own/%c/#", "commands/%c/#", "state/#", "log/#", "news/+", "sensors/#", "plant/#", "hall/#"] },
+  { allow = "subscribe", filter = ["bench/#", "+/+/+/+"] },
+]
+"#;
 
 /// The process of a broker, which is killed when this value is dropped.
 pub struct Running {

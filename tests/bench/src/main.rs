@@ -115,8 +115,9 @@ fn parse_broker(text: &str) -> Option<Broker> {
     let (name, kind) = what.split_once(':').unwrap_or((what, what));
     let kind = match kind {
         "relay" => Kind::Relay,
-        "goldcrest" => Kind::Goldcrest { shards: 1 },
-        "goldcrest-2" => Kind::Goldcrest { shards: 2 },
+        "goldcrest" => Kind::Goldcrest { shards: 1, has_rules: false },
+        "goldcrest-2" => Kind::Goldcrest { shards: 2, has_rules: false },
+        "goldcrest-rules" => Kind::Goldcrest { shards: 1, has_rules: true },
         "flashmq" => Kind::FlashMq,
         "mosquitto" => Kind::Mosquitto,
         "nats" => Kind::Nats,

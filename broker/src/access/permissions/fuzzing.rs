@@ -26,7 +26,7 @@ pub(crate) fn check_permissions(bytes: &[u8]) {
     let more = ["#", "+/a", "a/b", "$SYS/#", "$SYS/x"];
     for user in [None, Some("ann"), Some("a+")].into_iter().chain(words.first().copied().map(Some)) {
         for client_id in ["c", "a/b", "#"] {
-            let names = SubjectNames { user, client_id };
+            let names = SubjectNames { user: user.map(str::as_bytes), client_id: client_id.as_bytes() };
             let list = list_of(&set, user);
             for text in words.iter().chain(&more) {
                 check_filter(list, text, &names, words.iter().chain(&more));

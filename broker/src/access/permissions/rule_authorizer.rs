@@ -84,11 +84,11 @@ impl RuleAuthorizer {
 
     fn may(&self, who: &Subject<'_>, action: RuleAction, topic: &str) -> bool {
         self.rules.with_rules(who.principal(), |list, id, user| {
-            let decide = |client_id: &str| {
-                let names = SubjectNames { user: user.map(AsRef::as_ref), client_id };
+            let decide = |client_id: &[u8]| {
+                let names = SubjectNames { user: user.map(|user| user.as_bytes()), client_id };
                 list.decide(action, topic, &names)
             };
-            let decided = if list.needs_client_id() { who.with_client_id(decide) } else { decide("") };
+            let decided = if list.needs_client_id() { who.with_client_id_bytes(decide) } else { decide(b"") };
             let is_allowed = decided.is_some_and(|rule| rule.allows);
             if !is_allowed {
                 let action = match action {
@@ -133,8 +133,8 @@ impl Authorize for RuleAuthorizer {
 
     fn subscribe(&self, who: &Subject<'_>, filter: TopicFilter<'_>, _: QoS) -> Subscribable {
         self.rules.with_rules(who.principal(), |list, id, user| {
-            let (answer, decided) = who.with_client_id(|client_id| {
-                let names = SubjectNames { user: user.map(AsRef::as_ref), client_id };
+            let (answer, decided) = who.with_client_id_bytes(|client_id| {
+                let names = SubjectNames { user: user.map(|user| user.as_bytes()), client_id };
                 list.subscribe(filter.proper(), &names)
             });
             if answer == Subscribable::No {

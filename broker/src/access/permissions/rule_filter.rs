@@ -6,12 +6,12 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SubjectNames<'a> {
     /// `None`: the client has no user name, so no rule with `%u` is about it.
-    pub(crate) user: Option<&'a str>,
-    pub(crate) client_id: &'a str,
+    pub(crate) user: Option<&'a [u8]>,
+    pub(crate) client_id: &'a [u8],
 }
 
 impl SubjectNames<'_> {
-    fn of(&self, placeholder: Placeholder) -> Option<&str> {
+    fn of(&self, placeholder: Placeholder) -> Option<&[u8]> {
         match placeholder {
             Placeholder::ClientId => Some(self.client_id),
             Placeholder::User => self.user,
@@ -20,8 +20,8 @@ impl SubjectNames<'_> {
 }
 
 /// Whether a name can stand in a level: a wildcard would stand for other names, and a slash would make two levels of one.
-fn is_level(name: &str) -> bool {
-    !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/' | 0))
+fn is_level(name: &[u8]) -> bool {
+    !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'+' | b'#' | b'/' | 0))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +70,6 @@ pub(crate) struct RuleFilter {
     start: usize,
     /// Whether there are such levels; one level may be empty.
     has_text: bool,
-    /// At most eight bytes of that, as a number, and a mask of as many.
-    head: u64,
-    mask: u64,
     shape: Shape,
     has_client_id: bool,
     has_user: bool,
@@ -138,21 +135,22 @@ impl RuleFilter {
             [FilterLevel::Rest] => Shape::All,
             rest => Shape::Levels(rest.into()),
         };
-        let (head, mask) = (head_of(&text.as_bytes()[..start]), mask_of(start));
-        Ok(Self { text: text.into(), start, has_text, head, mask, shape, has_client_id, has_user })
+        Ok(Self { text: text.into(), start, has_text, shape, has_client_id, has_user })
     }
 
     pub(crate) fn has_client_id(&self) -> bool {
         self.has_client_id
     }
 
-    /// Whether the filter matches a topic, whose first bytes are in `head`. A filter with a name that can't stand in a level matches
+    /// How each topic that the filter matches begins.
+    pub(super) fn start(&self) -> TopicStart {
+        let start = &self.text.as_bytes()[..self.start];
+        TopicStart { head: head_of(start), mask: mask_of(start.len()) }
+    }
+
+    /// Whether the filter matches a topic. A filter with a name that can't stand in a level matches
     /// nothing; with `is_wide` it matches as if `#` stood there.
-    #[inline]
-    pub(super) fn matches(&self, topic: &str, head: u64, names: &SubjectNames<'_>, is_wide: bool) -> bool {
-        if head & self.mask != self.head {
-            return false;
-        }
+    pub(super) fn matches(&self, topic: &str, names: &SubjectNames<'_>, is_wide: bool) -> bool {
         let (topic, start) = (topic.as_bytes(), &self.text.as_bytes()[..self.start]);
         let Some(rest) = topic.strip_prefix(start) else { return false };
         match &self.shape {
@@ -215,9 +213,9 @@ impl RuleFilter {
                 FilterLevel::Any => text.push('+'),
                 FilterLevel::Rest => text.push('#'),
                 FilterLevel::Named(parts) => {
-                    let made: Option<String> = parts.iter().map(|part| part.text(names)).collect();
+                    let made: Option<Vec<&[u8]>> = parts.iter().map(|part| part.text(names)).collect();
                     // Without a user name the rule is about nobody, wide or not.
-                    let made = made?;
+                    let made = String::from_utf8(made?.concat()).ok()?;
                     if parts.iter().any(|part| part.is_unusable(names)) {
                         text.push('#');
                         return is_wide.then_some(Cow::Owned(text));
@@ -235,9 +233,9 @@ impl RuleFilter {
 }
 
 impl LevelPart {
-    fn text<'a>(&'a self, names: &'a SubjectNames<'_>) -> Option<&'a str> {
+    fn text<'a>(&'a self, names: &'a SubjectNames<'_>) -> Option<&'a [u8]> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) => Some(text.as_bytes()),
             Self::Name(placeholder) => names.of(*placeholder),
         }
     }
@@ -257,7 +255,7 @@ fn is_made_of(level: &[u8], parts: &[LevelPart], names: &SubjectNames<'_>) -> bo
     let mut rest = level;
     for part in parts {
         let Some(text) = part.text(names) else { return false };
-        let Some(behind) = rest.strip_prefix(text.as_bytes()) else { return false };
+        let Some(behind) = rest.strip_prefix(text) else { return false };
         rest = behind;
     }
     // A client without an identifier has no level of its own.
@@ -294,6 +292,21 @@ fn level_of(level: &str, placeholders: Placeholders) -> Result<FilterLevel, Rule
     Ok(FilterLevel::Named(parts.into()))
 }
 
+/// At most eight bytes with which topics begin: enough to tell most topics from most filters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TopicStart {
+    head: u64,
+    mask: u64,
+}
+
+impl TopicStart {
+    /// Whether a topic with this [`head_of`] may begin so.
+    #[inline]
+    pub(super) fn is_at(self, head: u64) -> bool {
+        head & self.mask == self.head
+    }
+}
+
 /// The first eight bytes of a text as a number; zeros stand for those that it does not have.
 #[inline]
 pub(super) fn head_of(text: &[u8]) -> u64 {
@@ -325,10 +338,10 @@ mod tests {
     }
 
     fn is_match(filter: &RuleFilter, topic: &str, names: SubjectNames<'_>, is_wide: bool) -> bool {
-        filter.matches(topic, head_of(topic.as_bytes()), &names, is_wide)
+        filter.start().is_at(head_of(topic.as_bytes())) && filter.matches(topic, &names, is_wide)
     }
 
-    const ANN: SubjectNames<'_> = SubjectNames { user: Some("ann"), client_id: "c1" };
+    const ANN: SubjectNames<'_> = SubjectNames { user: Some(b"ann"), client_id: b"c1" };
 
     #[test]
     fn filters_of_rules_match_the_topics_that_topic_filters_match() {
@@ -411,8 +424,13 @@ mod tests {
     #[test]
     fn a_name_with_a_wildcard_slash_or_null_matches_nothing_or_for_a_denial_all_below() {
         for name in ["+", "#", "a+", "a/b", "/", "a\0", "+/#", ""] {
-            for names in [SubjectNames { client_id: name, ..ANN }, SubjectNames { user: Some(name), ..ANN }] {
-                let text = if names.client_id == name { "s/%c/t" } else { "s/%u/t" };
+            for is_id in [true, false] {
+                let (id, user) = (
+                    SubjectNames { client_id: name.as_bytes(), ..ANN },
+                    SubjectNames { user: Some(name.as_bytes()), ..ANN },
+                );
+                let names = if is_id { id } else { user };
+                let text = if is_id { "s/%c/t" } else { "s/%u/t" };
                 let filter = filter(text);
                 for topic in ["s", "s/", "s/t", "s/a/t", "s/a/b/t", "s//t", "s///t"] {
                     assert!(!is_match(&filter, topic, names, false), "{topic} and {name:?}");
@@ -427,7 +445,7 @@ mod tests {
 
     #[test]
     fn no_name_opens_topics_that_begin_with_a_dollar_sign() {
-        let names = SubjectNames { user: Some("$SYS"), client_id: "$SYS" };
+        let names = SubjectNames { user: Some(b"$SYS"), client_id: b"$SYS" };
         for text in ["%u/#", "%c/x", "+/x", "#"] {
             assert!(!is_match(&filter(text), "$SYS/x", names, false), "{text}");
         }

@@ -1,7 +1,7 @@
 //! The rules of one user in their order, and what they say about a topic or a filter.
 
 use super::filter_sets::{contains, intersect, intersection};
-use super::rule_filter::{RuleFilter, SubjectNames, head_of};
+use super::rule_filter::{RuleFilter, SubjectNames, TopicStart, head_of};
 use goldcrest_core::Subscribable;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,9 +27,8 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    #[inline]
-    fn matches(&self, topic: &str, head: u64, names: &SubjectNames<'_>) -> bool {
-        self.filter.matches(topic, head, names, !self.allows) && (!self.is_for_plain_names || are_plain(names))
+    fn matches(&self, topic: &str, names: &SubjectNames<'_>) -> bool {
+        self.filter.matches(topic, names, !self.allows) && (!self.is_for_plain_names || are_plain(names))
     }
 
     /// The filter of this rule for a client with these names; `None` if the rule is not about any topic then.
@@ -42,7 +41,7 @@ impl Rule {
 }
 
 fn are_plain(names: &SubjectNames<'_>) -> bool {
-    let is_plain = |name: &str| !name.contains(['+', '#']);
+    let is_plain = |name: &[u8]| !name.contains(&b'+') && !name.contains(&b'#');
     is_plain(names.client_id) && names.user.is_none_or(is_plain)
 }
 
@@ -60,11 +59,26 @@ pub(crate) enum SubscribeMode {
 /// permitted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuleList {
-    publish: Box<[Rule]>,
+    publish: OrderedRules,
     /// About subscriptions and their messages.
-    receive: Box<[Rule]>,
+    receive: OrderedRules,
     mode: SubscribeMode,
     needs_client_id: bool,
+}
+
+/// Rules about one action.
+#[derive(Clone, Debug, Default)]
+struct OrderedRules {
+    /// How topics begin that the rules match, at the same places. They stand close together, because each question looks at them.
+    starts: Box<[TopicStart]>,
+    rules: Box<[Rule]>,
+}
+
+impl FromIterator<Rule> for OrderedRules {
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        let rules: Box<[Rule]> = rules.into_iter().collect();
+        Self { starts: rules.iter().map(|rule| rule.filter.start()).collect(), rules }
+    }
 }
 
 /// A decision of a list, with the rule that decided; `None`: no rule matched, so it is a denial.
@@ -91,10 +105,10 @@ impl RuleList {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.publish.is_empty() && self.receive.is_empty()
+        self.publish.rules.is_empty() && self.receive.rules.is_empty()
     }
 
-    fn of(&self, action: RuleAction) -> &[Rule] {
+    fn of(&self, action: RuleAction) -> &OrderedRules {
         match action {
             RuleAction::Publish => &self.publish,
             RuleAction::Receive => &self.receive,
@@ -104,8 +118,9 @@ impl RuleList {
     /// The rule that decides about a topic.
     #[inline]
     pub(crate) fn decide(&self, action: RuleAction, topic: &str, names: &SubjectNames<'_>) -> Decided<'_> {
-        let head = head_of(topic.as_bytes());
-        self.of(action).iter().find(|rule| rule.matches(topic, head, names))
+        let (head, list) = (head_of(topic.as_bytes()), self.of(action));
+        let near = list.starts.iter().enumerate().filter(|(_, start)| start.is_at(head));
+        near.filter_map(|(at, _)| list.rules.get(at)).find(|rule| rule.matches(topic, names))
     }
 
     /// Decides about a subscription to `filter`, which has no `$share/group/`; with the rule that denies it, if one does.
@@ -117,7 +132,7 @@ impl RuleList {
     }
 
     fn covered(&self, filter: &str, names: &SubjectNames<'_>) -> (Subscribable, Decided<'_>) {
-        for rule in &self.receive {
+        for rule in &self.receive.rules {
             let Some(of_rule) = rule.filter_for(names) else { continue };
             if rule.allows && contains(&of_rule, filter) {
                 return (Subscribable::Wholly, Some(rule));
@@ -132,7 +147,7 @@ impl RuleList {
     fn overlap(&self, filter: &str, names: &SubjectNames<'_>) -> (Subscribable, Decided<'_>) {
         let mut denied: Vec<(Cow<'_, str>, &Rule)> = Vec::new();
         let mut granted = None;
-        for rule in &self.receive {
+        for rule in &self.receive.rules {
             let Some(of_rule) = rule.filter_for(names) else { continue };
             let is_all = contains(&of_rule, filter);
             if rule.allows && is_all {
@@ -174,7 +189,7 @@ mod tests {
         RuleList::new(mode, &rules.iter().map(rule).collect::<Vec<_>>())
     }
 
-    const ANN: SubjectNames<'_> = SubjectNames { user: Some("ann"), client_id: "c1" };
+    const ANN: SubjectNames<'_> = SubjectNames { user: Some(b"ann"), client_id: b"c1" };
 
     #[test]
     fn the_first_rule_that_matches_decides_and_without_one_nothing_is_permitted() {
@@ -246,7 +261,10 @@ mod tests {
             SubscribeMode::Covered,
             &["deny subscribe in/%c/keys", "allow subscribe in/#", "allow subscribe out/%c/#"],
         );
-        let answer = |client_id, filter| list.subscribe(filter, &SubjectNames { client_id, ..ANN }).0;
+        let answer = |client_id: &str, filter| {
+            let names = SubjectNames { client_id: client_id.as_bytes(), ..ANN };
+            list.subscribe(filter, &names).0
+        };
         assert_eq!(answer("c1", "out/c1/x"), Subscribable::Wholly);
         assert_eq!(answer("c1", "in/c2/keys"), Subscribable::Wholly);
         assert_eq!(answer("c1", "in/c1/keys"), Subscribable::No);
