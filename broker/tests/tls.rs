@@ -313,3 +313,23 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     wait_until("the fault is gone", || get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 0\n"));
     stays.subscribe("t", QoS::AtMostOnce);
 }
+
+/// A list that nobody replaces in time must keep nobody out, and operators must see it.
+#[test]
+fn a_list_of_revoked_certificates_that_is_out_of_date_counts_on_and_is_told() {
+    let authority = Authority::new();
+    authority.revoke_until(2025, &[2]);
+    let crl = vec![authority.file("ca.crl")];
+    let mut config = config(TlsConfig { crl, ..mutual(&authority, ClientCertificates::Required) });
+    config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let gateway = Gateway::start(&config).unwrap();
+    let client = |serial| authority.issue("c", serial, Vec::new());
+    assert!(connects(&gateway, &authority, Some(&client(1))));
+    assert!(!connects(&gateway, &authority, Some(&client(2))));
+    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_crl_seconds{listener=\"127.0.0.1:0\"} 0\n"));
+    authority.revoke(&[2]);
+    gateway.reload_files();
+    let is_far =
+        |text: String| text.lines().any(|line| line.starts_with("goldcrest_crl_seconds{") && !line.ends_with(" 0"));
+    wait_until("the next list is there", || is_far(get(&gateway, "/metrics")));
+}

@@ -75,6 +75,11 @@ impl Authority {
 
     /// Writes a list with the certificates that are revoked: `ca.crl`.
     pub(crate) fn revoke(&self, serials: &[u64]) {
+        self.revoke_until(2099, serials);
+    }
+
+    /// The same with a list that is out of date at the beginning of this year.
+    pub(crate) fn revoke_until(&self, year: i32, serials: &[u64]) {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: rcgen::date_time_ymd(2025, 1, 1),
@@ -82,8 +87,8 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2025, 1, 1),
-            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            this_update: rcgen::date_time_ymd(2024, 1, 1),
+            next_update: rcgen::date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
