@@ -128,7 +128,7 @@ fn mistakes_on_the_command_line_are_reported_in_one_line_with_an_exit_code() {
     let in_use = format!("goldcrest: cannot listen on {address}: Address already in use");
     for (args, code, complaint) in [
         (vec!["--listen", &address], 1, in_use.as_str()),
-        (vec!["--listen", "0.0.0.0:0"], 1, "goldcrest: will not listen on 0.0.0.0:0: there are no users yet"),
+        (vec!["--listen", "0.0.0.0:0"], 1, "goldcrest: will not listen on 0.0.0.0:0: nobody is asked who they are"),
         (vec!["--listen", "nowhere"], 2, "goldcrest: cannot parse argument \"nowhere\""),
         (vec!["--listen", free, "--log", "loud"], 1, "goldcrest: \"loud\" is no log level"),
         (vec!["--listen", free], 1, "goldcrest: cannot use the store in /dev/null/goldcrest: the directory: "),

@@ -346,7 +346,7 @@ fn the_error_of_a_gateway_that_cannot_listen_names_address_and_cause() {
     let open = Listener::new("0.0.0.0:0".parse().unwrap());
     let error = Gateway::start(&goldcrest::Config { listeners: vec![open.clone()], ..local() }).unwrap_err();
     assert!(matches!(error, StartError::OpenToAll(_)), "{error}");
-    let meant = Listener { allow_anonymous: true, ..open };
+    let meant = Listener { allow_anonymous: Some(true), ..open };
     Gateway::start(&goldcrest::Config { listeners: vec![meant], ..local() }).unwrap();
 }
 

@@ -4,6 +4,7 @@
 //! that counts allocations ([`allocations.rs`](allocations.rs)), and those that measure waits or stop a whole process
 //! ([`fairness.rs`](fairness.rs), [`pause.rs`](pause.rs)).
 
+mod authentication;
 mod clients;
 mod command;
 mod connection_ends;
@@ -17,6 +18,7 @@ mod large;
 mod listener_limits;
 mod local_client;
 mod operations;
+mod passwd;
 mod permissions;
 mod permissions_revoked;
 mod principals;

@@ -1,5 +1,6 @@
 //! Whether a client may connect, decided by a program.
 
+use super::secret::Secret;
 use crate::net::{ClientCertificate, Socket};
 use goldcrest_core::codec::ReasonCode;
 use goldcrest_core::{Ask, ConnectionId, Grant, Principal};
@@ -14,6 +15,12 @@ pub trait Decide: Send + Sync {
     /// Is called on the thread of a shard for each CONNECT and, with enhanced authentication, for each AUTH. All clients of the shard wait until
     /// it returns. A decision that takes longer should move to another thread together with `reply`; then only this client waits for it.
     fn decide(&self, request: AccessRequest, reply: Reply);
+
+    /// Whether a client that is accepted as another principal than [`Principal::ANONYMOUS`] gets the Session that an anonymous client with the same
+    /// Client Identifier has left. Otherwise the client is refused with 0x87 Not authorized while that Session is there.
+    fn adopts_anonymous_sessions(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(AccessRequest, Reply) + Send + Sync> Decide for F {
@@ -49,7 +56,7 @@ pub struct AccessRequest {
     /// The Authentication Method.
     pub method: Option<String>,
     /// The Authentication Data.
-    pub data: Option<Vec<u8>>,
+    pub data: Option<Secret>,
 }
 
 /// The contents of a CONNECT.
@@ -61,7 +68,7 @@ pub struct ConnectRequest {
     /// The User Name.
     pub user_name: Option<String>,
     /// The Password: any bytes.
-    pub password: Option<Vec<u8>>,
+    pub password: Option<Secret>,
 }
 
 impl AccessRequest {
@@ -71,14 +78,14 @@ impl AccessRequest {
                 let request = ConnectRequest {
                     client_id: connect.client_id.to_owned(),
                     user_name: connect.user_name.map(str::to_owned),
-                    password: connect.password.map(<[u8]>::to_vec),
+                    password: connect.password.map(Secret::from),
                 };
                 (Some(request), &connect.properties)
             }
             Ask::Auth(auth) => (None, &auth.properties),
         };
         let method = properties.authentication_method().map(str::to_owned);
-        let data = properties.authentication_data().map(<[u8]>::to_vec);
+        let data = properties.authentication_data().map(Secret::from);
         let (peer, peer_uid, listener) = (socket.peer(), socket.peer_uid(), socket.listener());
         let certificate = socket.certificate().cloned();
         Self { connection, peer, peer_uid, listener, certificate, connect, method, data }
@@ -127,6 +134,8 @@ pub enum Decision {
     Continue(Vec<u8>),
     /// The client is refused with this Reason Code.
     Refuse(ReasonCode),
+    /// The same, and the log says why in these words. The client does not hear them.
+    RefuseBecause(ReasonCode, String),
 }
 
 impl Decision {

@@ -1,14 +1,17 @@
 //! Who clients are, and what they may do.
 //!
 //! ```text
+//! authentication  who clients are, decided by the configuration
 //! dynamic_security  users, groups and roles as Mosquitto has them
 //! decide       whether a client may connect, decided by a program
 //! permissions  what clients may do, by rules from a file
 //! hooks        the decisions of an embedding program about clients
 //! principals   the names of principals and their numbers
 //! record       how the gateway's own records look in the store
+//! secret       bytes that prove who a client is
 //! ```
 
+mod authentication;
 mod decide;
 #[expect(dead_code, reason = "the gateway does not serve it yet")]
 mod dynamic_security;
@@ -16,12 +19,18 @@ mod hooks;
 mod permissions;
 mod principals;
 mod record;
+mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use crate::net::ClientCertificate;
+pub use authentication::PasswordFileError;
+pub(crate) use authentication::{
+    Authenticator, PasswordHash, PasswordLine, RefusalCounts, SourceError, check_name, lines, read_text,
+};
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub use hooks::Access;
 pub(crate) use permissions::{Denial, Denials, PermissionFile, RuleAuthorizer, check_permissions};
 pub use principals::{NameRefused, Principals};
 pub(crate) use record::{GatewayRecord, PrincipalRecord, RecordError, is_gateway_kind, kind_name};
+pub use secret::Secret;

@@ -42,6 +42,7 @@ impl Collector for Snapshot {
             self.awaited as u64,
         )?;
         out.certificates(self)?;
+        out.users(self)?;
         self.permissions.as_ref().map_or(Ok(()), |permissions| out.permissions(permissions))?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
@@ -95,6 +96,17 @@ impl Out<'_> {
         self.gauges("crl_seconds", "Seconds until a list of revoked certificates is out of date", "listener", left)?;
         let faults = snapshot.certificate_faults as u64;
         self.gauge("certificate_faults", "Listeners whose certificates can't be read anew; /ready says why", faults)
+    }
+
+    /// Files that can't be read anew, and users who are refused.
+    fn users(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let faults = snapshot.file_faults as u64;
+        self.gauge("file_faults", "Files that can't be read anew, certificates too; /ready says why", faults)?;
+        if snapshot.refusals.is_empty() {
+            return Ok(());
+        }
+        let refused = snapshot.refusals.iter().copied();
+        self.counters("refused_authentications", "Clients that did not prove who they are", "reason", refused)
     }
 
     fn memory(&mut self, memory: &MemorySnapshot) -> fmt::Result {

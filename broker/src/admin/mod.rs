@@ -36,7 +36,7 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
-use crate::access::PermissionFile;
+use crate::access::{PermissionFile, RefusalCounts};
 use crate::config::FromFiles;
 use crate::net::{AwaitedAddresses, Certificates, ListenSocket};
 use crate::shard::Mailboxes;
@@ -72,6 +72,8 @@ struct AdminState {
     missing: AwaitedAddresses,
     /// Set if some listener has TLS.
     certificates: OnceLock<Certificates>,
+    /// Set if the configuration names sources of users.
+    refusals: OnceLock<Arc<RefusalCounts>>,
     /// Set if something was made of files that may change.
     files: OnceLock<Vec<Arc<dyn FromFiles>>>,
     /// Set if a file says who may do what.
@@ -147,6 +149,11 @@ impl Admin {
         let _ = self.state.certificates.set(certificates);
     }
 
+    /// From now on operators hear why clients are refused.
+    pub(crate) fn tell_of_refusals(&self, refusals: Arc<RefusalCounts>) {
+        let _ = self.state.refusals.set(refusals);
+    }
+
     /// From now on operators hear of faults of these files.
     pub(crate) fn tell_of_files(&self, files: Vec<Arc<dyn FromFiles>>) {
         let _ = self.state.files.set(files);
@@ -181,6 +188,7 @@ impl AdminState {
             is_serving: Notify::new(),
             missing: AwaitedAddresses::default(),
             certificates: OnceLock::new(),
+            refusals: OnceLock::new(),
             files: OnceLock::new(),
             permissions: OnceLock::new(),
             is_stopping: AtomicBool::new(false),

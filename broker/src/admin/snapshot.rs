@@ -29,6 +29,10 @@ pub(super) struct Snapshot {
     pub(super) certificate_faults: usize,
     /// `None` if no file says who may do what.
     pub(super) permissions: Option<PermissionSnapshot>,
+    /// How many files can't be read anew, or lists of files that belong together.
+    pub(super) file_faults: usize,
+    /// Why clients were refused, and how often.
+    pub(super) refusals: Vec<(&'static str, u64)>,
     /// Sums over all shards.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
@@ -81,6 +85,8 @@ impl Snapshot {
             revocation_lists: state.certificates.get().map_or_else(Vec::new, Certificates::crl_seconds_left),
             certificate_faults: state.certificates.get().map_or(0, |it| it.faults().len()),
             permissions: state.permissions.get().map(|it| PermissionSnapshot::take(it)),
+            file_faults: state.files.get().into_iter().flatten().map(|files| files.faults().len()).sum(),
+            refusals: state.refusals.get().map_or_else(Vec::new, |it| it.counts()),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
             heap: heap(),
             memory: MemorySnapshot::take(&served.memory),

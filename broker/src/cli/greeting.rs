@@ -37,15 +37,7 @@ pub(super) fn greeting(config: &Config, places: &Places<'_>, awaited: &[String],
     for (listener, path) in paths {
         let _ = writeln!(text, "listening on unix:{}{}", path.display(), with(*listener));
     }
-    let are_asked =
-        |it: &Listener| it.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificates::Required);
-    text += if config.listeners.iter().any(|it| it.allow_anonymous && !it.address.is_of_this_machine()) {
-        "anybody who reaches it may publish and subscribe: there are no users yet\n"
-    } else if config.listeners.iter().any(|it| are_asked(it) && !it.address.is_of_this_machine()) {
-        "clients with a certificate may publish and subscribe, and clients of this machine where no certificate is wanted\n"
-    } else {
-        "clients of this machine may publish and subscribe, without a password\n"
-    };
+    text += who_may_connect(config);
     match config.store_dir() {
         Some(data_dir) => {
             let _ = writeln!(text, "sessions, retained and queued messages are kept in {}", data_dir.display());
@@ -79,6 +71,29 @@ fn spoken(listener: Option<&Listener>) -> &'static str {
         Some(Listener { tls: None, websocket: Some(_), .. }) => " with WebSocket",
         Some(Listener { tls: Some(_), websocket: Some(_), .. }) => " with WebSocket over TLS",
         _ => "",
+    }
+}
+
+/// Who may connect, in a line.
+fn who_may_connect(config: &Config) -> &'static str {
+    let needs_certificate =
+        |it: &Listener| it.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificates::Required);
+    let is_any = |is: &dyn Fn(&Listener) -> bool| config.listeners.iter().any(is);
+    let is_open = |it: &Listener| it.allow_anonymous == Some(true) && !it.address.is_of_this_machine();
+    let is_local = |it: &Listener| it.address.is_of_this_machine() && config.allows_anonymous(it);
+    match config.has_sources() {
+        true if is_any(&is_open) => {
+            "users prove who they are, and anybody else who reaches it may connect without a user name\n"
+        }
+        true if is_any(&is_local) => {
+            "users prove who they are, and clients of this machine may connect without a user name\n"
+        }
+        true => "users prove who they are, and nobody else may connect\n",
+        false if is_any(&is_open) => "anybody who reaches it may publish and subscribe: nobody is asked who they are\n",
+        false if is_any(&|it| needs_certificate(it) && !it.address.is_of_this_machine()) => {
+            "clients with a certificate may publish and subscribe, and clients of this machine where no certificate is wanted\n"
+        }
+        false => "clients of this machine may publish and subscribe, without a password\n",
     }
 }
 

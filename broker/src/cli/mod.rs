@@ -9,6 +9,7 @@ mod generate;
 mod greeting;
 mod heap;
 mod mistake;
+mod passwd;
 mod serve;
 mod store;
 
@@ -44,6 +45,7 @@ enum Command {
     Sub(client::SubscriberOptions),
     Pub(client::PublisherOptions),
     Store(store::StoreOptions),
+    Passwd(passwd::PasswordOptions),
     Budget(budget::BudgetOptions),
     Completions(generate::Completions),
     Manual(generate::Manual),
@@ -93,6 +95,7 @@ fn run(line: CommandLine) -> Result<ExitCode, Stop> {
         Some(Command::Sub(options)) => client::subscribe(&options)?,
         Some(Command::Pub(options)) => client::publish(&options)?,
         Some(Command::Store(options)) => return Ok(options.checked().map_err(Stop::Mistake)?.run()?),
+        Some(Command::Passwd(options)) => return Ok(options.run()?),
         Some(Command::Budget(options)) => {
             print(&budget::text_of(options).map_err(Stop::Mistake)?).map_err(Failure::from)?;
         }
@@ -215,9 +218,14 @@ mod tests {
 
     #[test]
     fn help_of_each_command_is_no_wider_than_a_screen_and_begins_with_what_it_does() {
-        for args in
-            [&["--help"][..], &["sub", "--help"], &["pub", "--help"], &["store", "--help"], &["budget", "--help"]]
-        {
+        for args in [
+            &["--help"][..],
+            &["sub", "--help"],
+            &["pub", "--help"],
+            &["store", "--help"],
+            &["budget", "--help"],
+            &["passwd", "--help"],
+        ] {
             let Err(Stop::Print(help)) = read(args) else { panic!("{args:?} is no help") };
             assert!(help.contains("\n\nUsage: goldcrest"), "{help}");
             assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");

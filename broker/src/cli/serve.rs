@@ -80,7 +80,7 @@ impl ServeOptions {
     fn into_config(self) -> Result<Config, crate::ConfigError> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
         if !self.listen.is_empty() {
-            let allow_anonymous = self.allow_anonymous;
+            let allow_anonymous = self.allow_anonymous.then_some(true);
             let listener = |address: ListenerAddress| Listener { allow_anonymous, ..Listener::at(address) };
             config.listeners = self.listen.into_iter().flatten().map(listener).collect();
         }
@@ -116,7 +116,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
         // From here on no signal kills the process: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
         const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
-        let hangup = if config.listeners.iter().any(|listener| listener.tls.is_some()) || config.permissions.is_some() {
+        let hangup = if config.names_files() {
             Some(signal(SignalKind::hangup())?)
         } else {
             ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
@@ -229,7 +229,9 @@ mod tests {
         assert!(mistake(&["--memory-max", "1MiB"]).contains("\"1MiB\" of --memory-max: auto, or bytes from 16MiB on"));
         assert!(mistake(&["--shards"]).contains("--shards"));
         assert_eq!(mistake(&["--lisen", "x"]), "--lisen is no option; did you mean --listen?");
-        assert!(mistake(&["serve"]).contains("\"serve\" is no subcommand; there are sub, pub, store, budget, "));
+        assert!(
+            mistake(&["serve"]).contains("\"serve\" is no subcommand; there are sub, pub, store, passwd, budget, ")
+        );
         assert!(mistake(&["--log", "info", "budget"]).contains("the subcommand budget cannot be used with --log"));
         assert!(mistake(&["--allow-anonymous"]).contains("--listen"));
         assert!(mistake(&["--memory-only", "--data-dir", "d"]).contains("say one of them"));
@@ -258,7 +260,7 @@ mod tests {
         let config = options(&args).into_config().unwrap();
         assert_eq!(
             config.listeners,
-            [Listener { allow_anonymous: true, ..Listener::new("0.0.0.0:7".parse().unwrap()) }]
+            [Listener { allow_anonymous: Some(true), ..Listener::new("0.0.0.0:7".parse().unwrap()) }]
         );
         assert_eq!(config.shards, 5);
         // The option --allow-anonymous is about listeners for clients, and does not open HTTP.

@@ -2,6 +2,7 @@
 //! leaves its field as it is.
 
 use super::address::{ListenAddress, listen_addresses};
+use super::authentication::AuthenticationKeys;
 use super::listener::{ListenerKeys, listeners};
 use super::permissions::PermissionKeys;
 use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, path, scalar, string, within};
@@ -31,6 +32,7 @@ pub(super) struct Document {
     store: Option<Table<StoreKeys>>,
     #[serde(default, deserialize_with = "listeners")]
     listener: Option<Vec<Table<ListenerKeys>>>,
+    authentication: Option<Table<AuthenticationKeys>>,
     http: Option<Table<HttpKeys>>,
     permissions: Option<Table<PermissionKeys>>,
     sys: Option<Table<SysKeys>>,
@@ -53,6 +55,7 @@ impl Document {
         set(&mut config.sys_interval_s, self.sys.and_then(|sys| sys.0.interval_s));
         config.memory_max = self.memory.and_then(|memory| memory.0.max).unwrap_or(config.memory_max);
         apply(self.store, &mut config.store, StoreKeys::apply);
+        apply(self.authentication, &mut config.authentication, AuthenticationKeys::apply);
         apply(self.http, &mut config.http, HttpKeys::apply);
         apply(self.permissions, config, PermissionKeys::apply);
         apply(self.capacity, &mut config.capacity, CapacityKeys::apply);

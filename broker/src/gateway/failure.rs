@@ -1,7 +1,7 @@
 //! Why a gateway does not start, or ends though nobody asked it to.
 
-use crate::access::{Access, RecordError};
-use crate::config::{Config, ConfigError, ListenAddress, ListenerAddress};
+use crate::access::{Access, PasswordFileError, RecordError};
+use crate::config::{AuthenticationSource, Config, ConfigError, ListenAddress, ListenerAddress};
 use crate::net::TlsError;
 use crate::net::descriptors::TooFewDescriptors;
 use crate::shard::StoreStartError;
@@ -28,6 +28,12 @@ pub enum StartError {
     /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
     /// that.
     OpenToAll(ListenerAddress),
+    /// Nobody could connect through the listener: no source of users is configured, and anonymous clients are not allowed.
+    NobodyMayConnect(ListenerAddress),
+    /// The listener is to ask the password file, and there is none.
+    NoPasswordFile(ListenerAddress),
+    /// The password file can't be used.
+    Passwords(PasswordFileError),
     /// Everybody who reaches this address for HTTP would be answered, and the configuration does not allow that.
     HttpOpenToAll(ListenAddress),
     /// `broker.authentication` makes each CONNECT wait for a verdict, but no decider is set: see [`Access::decided_by`].
@@ -55,6 +61,14 @@ pub enum StartError {
     Store(PathBuf, Box<dyn std::error::Error + Send + Sync>),
 }
 
+const OPEN: &str = "will not listen on ADDRESS: nobody is asked who they are, so anybody who reaches it could publish and subscribe; \
+     for users and passwords say password_file in [authentication], and if anybody is meant --allow-anonymous, or allow_anonymous = true in its \
+     [[listener]] table";
+const NOBODY: &str = "nobody could connect to ADDRESS: allow_anonymous is false, and nothing says how users prove who they are; \
+     say password_file in [authentication], or user_name_from for certificates of clients";
+const NO_FILE: &str =
+    "authentication of ADDRESS has \"password\", and there are no passwords: say password_file in [authentication]";
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,11 +94,10 @@ impl fmt::Display for StartError {
             ),
             Self::NobodyGetsIn(field) => write!(f, "{field} = 0: no client would ever get in; at least 1 is wanted"),
             Self::GivenUp => write!(f, "the start was given up"),
-            Self::OpenToAll(address) => write!(
-                f,
-                "will not listen on {address}: there are no users yet, so anybody who reaches it could publish and subscribe; \
-                 if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
-            ),
+            Self::OpenToAll(address) => write!(f, "{}", OPEN.replace("ADDRESS", &address.to_string())),
+            Self::NobodyMayConnect(address) => write!(f, "{}", NOBODY.replace("ADDRESS", &address.to_string())),
+            Self::NoPasswordFile(address) => write!(f, "{}", NO_FILE.replace("ADDRESS", &address.to_string())),
+            Self::Passwords(error) => write!(f, "cannot use the passwords in {error}"),
             Self::HttpOpenToAll(address) => write!(
                 f,
                 "will not answer HTTP on {address}: anybody who reaches it could read metrics and Client Identifiers; \
@@ -158,8 +171,8 @@ pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), St
         return Err(StartError::NoListener);
     }
     let is_decided = access.decider.is_some();
-    if !is_decided && let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
-        return Err(StartError::OpenToAll(open.address.clone()));
+    if !is_decided {
+        refuse_mistakes_about_users(config)?;
     }
     if !config.http.allow_anonymous
         && let Some(&open) = config.http.listen.iter().find(|address| !address.is_of_this_machine())
@@ -180,6 +193,23 @@ pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), St
     ];
     if let Some((field, _)) = fields.into_iter().find(|(_, value)| *value == 0) {
         return Err(StartError::NobodyGetsIn(field));
+    }
+    Ok(())
+}
+
+/// Refuses listeners that are open to all by mistake, and those that are closed to all.
+fn refuse_mistakes_about_users(config: &Config) -> Result<(), StartError> {
+    for listener in &config.listeners {
+        if config.is_open_by_mistake(listener) {
+            return Err(StartError::OpenToAll(listener.address.clone()));
+        }
+        if config.is_closed_to_all(listener) {
+            return Err(StartError::NobodyMayConnect(listener.address.clone()));
+        }
+        let asks_file = config.sources_of(listener).contains(&AuthenticationSource::Password);
+        if asks_file && config.authentication.password_file.is_none() {
+            return Err(StartError::NoPasswordFile(listener.address.clone()));
+        }
     }
     Ok(())
 }

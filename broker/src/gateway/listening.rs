@@ -61,7 +61,7 @@ fn inherited(config: &Config, is_decided: bool) -> Result<Vec<ClientSocket>, Sta
         let taken = sockets.take(index, name);
         for socket in taken.map_err(|error| StartError::Listen(listener.address.clone(), error))? {
             let there = socket.address().map(|address| Listener { address: address.into(), ..listener.clone() });
-            if !is_decided && there.is_some_and(|listener| listener.is_open_by_mistake()) {
+            if !is_decided && there.is_some_and(|listener| config.is_open_by_mistake(&listener)) {
                 return Err(StartError::OpenToAll(listener.address.clone()));
             }
             all.push(socket);

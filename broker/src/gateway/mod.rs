@@ -7,6 +7,7 @@
 //! listening  which threads accept connections on which listeners
 //! permissions  the rules of all shards, from a file
 //! settings  the configuration of all shards' brokers
+//! users     who decides about clients
 //! watch     reads files anew when they have changed
 //! ```
 
@@ -17,6 +18,7 @@ mod listening;
 mod memory;
 mod permissions;
 mod settings;
+mod users;
 mod watch;
 
 pub use client::{LocalClient, LocalClientError, ReceivedMessage};
@@ -30,7 +32,7 @@ pub(crate) use self::memory::other_bytes;
 pub(crate) use self::permissions::RulesOfShards;
 use self::settings::BrokerSettings;
 pub(crate) use self::watch::FileReload;
-use crate::access::{Access, Principals};
+use crate::access::{Access, Authenticator, Principals};
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
@@ -76,6 +78,8 @@ pub struct Gateway {
     running: usize,
     store: Option<Committer>,
     principals: Arc<Principals>,
+    /// `None` if the configuration names no source of users, or the embedding program decides.
+    authenticator: Option<Arc<Authenticator>>,
     /// The events of all shards; `None` once the program has taken the stream.
     events: Option<EventStream>,
     /// The settings of the shards' brokers. The lock is held while the shards get other settings.
@@ -130,6 +134,7 @@ impl Gateway {
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
+        let (access, authenticator) = users::decide_for(access, config, &principals, &ceiling, &mailboxes)?;
         let (event_sender, events) = event_channel();
         let rules = permissions.map(|file| Arc::new(RulesOfShards::new(file, principals.clone(), mailboxes.clone())));
         let settings = settings_of(config, &access, shards, open_store.is_some())?;
@@ -147,6 +152,7 @@ impl Gateway {
             running: 0,
             store: None,
             principals,
+            authenticator,
             events: Some(events),
             settings: Box::new(tokio::sync::Mutex::new(settings)),
             memory,

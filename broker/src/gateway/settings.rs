@@ -44,6 +44,7 @@ impl BrokerSettings {
         // The pattern names all fields, so the code does not compile if a new field is not compared here.
         let Config {
             listeners,
+            authentication,
             shards,
             data_dir,
             memory_only,
@@ -59,6 +60,7 @@ impl BrokerSettings {
         } = new;
         let is_same = [
             ("listeners", *listeners == old.listeners),
+            ("authentication", *authentication == old.authentication),
             ("shards", *shards == old.shards),
             ("data_dir", *data_dir == old.data_dir),
             ("memory_only", *memory_only == old.memory_only),

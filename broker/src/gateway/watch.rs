@@ -55,6 +55,12 @@ impl FileWatch {
             }
             watched.push(rules.clone());
         }
+        if let Some(authenticator) = &gateway.authenticator {
+            if let Some(admin) = &gateway.admin {
+                admin.tell_of_refusals(authenticator.refusals().clone());
+            }
+            watched.extend(authenticator.files());
+        }
         if watched.is_empty() {
             return Ok(None);
         }
@@ -100,10 +106,10 @@ impl FromFiles for CertificatesInUse {
 }
 
 impl Gateway {
-    /// Reads all files anew that the gateway was started with, besides its configuration, soon and without being waited for: certificates, keys, CAs
-    /// and lists of revoked certificates. The files of a listener are taken over together, or not at all; then the log says why, and `/ready`.
-    /// Connections that are open stay open, but those whose certificates are revoked. Without this call too the files are looked at each five
-    /// seconds.
+    /// Reads all files anew that the gateway was started with, besides its configuration, soon and without being waited for: certificates, keys, CAs,
+    /// lists of revoked certificates, and the password file. The files of a listener are taken over together, or not at all; then the log says why, and
+    /// `/ready`. Connections that are open stay open, but those whose certificates are revoked and those of users that are gone or have other
+    /// passwords. Without this call too the files are looked at each five seconds.
     pub fn reload_files(&self) {
         if let Some(reload) = self.file_reload() {
             reload.ask();

@@ -6,12 +6,13 @@
 
 use crate::net::Protocol;
 use crate::output::log::Escaped;
+use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::ReasonCode;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,9 @@ pub(crate) struct ConnectionEnds {
     counts: [AtomicU64; EndReason::OTHERS + 256],
     hasher: RandomState,
     told: Mutex<ToldLately>,
+    notes: Mutex<HashMap<(u16, ConnectionId), Box<str>>>,
+    /// How many notes there are: most connections end without a look at `notes`.
+    noted: AtomicUsize,
 }
 
 /// The recently logged lines.
@@ -149,6 +153,8 @@ impl Default for ConnectionEnds {
             counts: [const { AtomicU64::new(0) }; EndReason::OTHERS + 256],
             hasher: RandomState::new(),
             told: Mutex::default(),
+            notes: Mutex::default(),
+            noted: AtomicUsize::new(0),
         }
     }
 }
@@ -157,6 +163,29 @@ impl ConnectionEnds {
     /// Counts an end of a connection that is not worth a line.
     pub(crate) fn count(&self, end: EndReason) {
         self.counts[end.place()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes why a connection that is about to be refused is refused, for the log.
+    pub(crate) fn note(&self, shard: u16, id: ConnectionId, why: &str) {
+        /// A crowd that is refused has few lines in the log anyway.
+        const MOST_NOTES: usize = 1024;
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() >= MOST_NOTES {
+            notes.clear();
+        }
+        notes.insert((shard, id), why.into());
+        self.noted.store(notes.len(), Ordering::Relaxed);
+    }
+
+    /// Takes the note about a connection, if there is one.
+    pub(crate) fn take_note(&self, shard: u16, id: ConnectionId) -> Option<Box<str>> {
+        if self.noted.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let note = notes.remove(&(shard, id));
+        self.noted.store(notes.len(), Ordering::Relaxed);
+        note
     }
 
     /// Counts an end of a connection, and logs it at the level that it is worth.

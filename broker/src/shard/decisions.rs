@@ -3,6 +3,7 @@
 use super::mailbox::Mailboxes;
 use crate::access::{AccessRequest, ClientConnection, Decide, Decision, Reply};
 use crate::net::Socket;
+use crate::output::log::Escaped;
 use goldcrest_core::codec::ReasonCode;
 use goldcrest_core::{Ask, Broker, ConnectionId, Grant, Instant, Mount, Principal, Verdict};
 use std::sync::Arc;
@@ -26,8 +27,21 @@ impl Decisions {
             return broker.handle_verdict(now, id, undecided(ask, mount));
         };
         let (shard, mailboxes) = (self.shard, self.mailboxes.clone());
+        let adopter = match ask {
+            Ask::Connect(connect) if decider.adopts_anonymous_sessions() => Some(Box::<str>::from(connect.client_id)),
+            _ => None,
+        };
         let reply = Reply::new(move |decision| {
-            mailboxes.tell(shard, Box::new(move |now, broker| decide(now, broker, id, &decision, mount)));
+            if let Decision::RefuseBecause(_, why) = &decision {
+                mailboxes.connection_ends.note(shard, id, why);
+            }
+            let decided = move |now: Instant, broker: &mut Broker<'static>| {
+                if let Some(client_id) = adopter {
+                    adopt(now, broker, &client_id, &decision);
+                }
+                decide(now, broker, id, &decision, mount);
+            };
+            mailboxes.tell(shard, Box::new(decided));
         });
         decider.decide(AccessRequest::new(ClientConnection { shard, id }, socket, ask), reply);
     }
@@ -41,6 +55,16 @@ fn undecided(ask: &Ask<'_>, mount: Option<Mount>) -> Verdict<'static> {
             Verdict::Accept { principal: Principal::ANONYMOUS, data: None, grant }
         }
         _ => Verdict::Refuse(ReasonCode::BadAuthenticationMethod),
+    }
+}
+
+/// Gives the client that is accepted the Session that an anonymous client with its Client Identifier has left.
+fn adopt(now: Instant, broker: &mut Broker<'static>, client_id: &str, decision: &Decision) {
+    if let Decision::Accept { principal, .. } = decision
+        && *principal != Principal::ANONYMOUS
+        && broker.give_session(now, client_id, Principal::ANONYMOUS, *principal)
+    {
+        tracing::info!(client = %Escaped(client_id), "the Session of an anonymous client belongs to a user from now on");
     }
 }
 
@@ -60,7 +84,7 @@ fn decide(now: Instant, broker: &mut Broker<'static>, id: ConnectionId, decision
             Verdict::Accept { principal: *principal, data: data.as_deref(), grant }
         }
         Decision::Continue(data) => Verdict::Continue { data },
-        Decision::Refuse(code) => Verdict::Refuse(*code),
+        Decision::Refuse(code) | Decision::RefuseBecause(code, _) => Verdict::Refuse(*code),
     };
     broker.handle_verdict(now, id, verdict);
 }

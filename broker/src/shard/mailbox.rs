@@ -12,7 +12,7 @@ use super::connection_ends::ConnectionEnds;
 use super::forwards::Forwards;
 use super::handshake::Handshake;
 use crate::net::{ConnectionPermit, Detached, MemoryStream, Revoked};
-use goldcrest_core::{Broker, Forward, Instant};
+use goldcrest_core::{Broker, Forward, Instant, Principal};
 use goldcrest_store::Answer;
 use std::collections::VecDeque;
 use std::fmt;
@@ -74,6 +74,8 @@ pub(crate) struct Mail {
     pub(crate) shut_down: bool,
     /// Certificates that were revoked while their clients may be connected.
     pub(crate) revoked: Vec<Arc<Revoked>>,
+    /// Users that are gone, or prove who they are in another way, while their clients may be connected.
+    pub(crate) gone: Vec<Arc<[Principal]>>,
 }
 
 /// An empty list of mail keeps memory for so many entries.

@@ -12,7 +12,10 @@ use crate::engine::router::{RouterLimits, RouterMemory};
 use crate::engine::siblings::Siblings;
 use crate::mem::heap::free_list_bytes;
 use crate::mem::{Bytes, Slots};
+use crate::seam::authorize::Principal;
+use crate::seam::grant::WhollyGranted;
 use crate::seam::journal::JournalMemory;
+use crate::time::Instant;
 
 /// The capacity of a broker that owns its memory: upper limits, up to which memory is allocated when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,30 @@ impl Memory<'_> {
 }
 
 impl Broker<'_> {
+    /// The principal of the client of a connection; `None` if the connection is gone, or has no Session yet.
+    pub fn principal(&self, id: ConnectionId) -> Option<Principal> {
+        let session = self.engine.connections[self.engine.find(id)?].session?;
+        Some(self.engine.sessions[session].principal)
+    }
+
+    /// Gives the Session of a client that is not connected from one principal to another, with its queue and its subscriptions. Subscriptions that
+    /// the new principal may not have end. What the Session has or gets is sent only if [`Authorize::receive`](crate::Authorize::receive) permits it,
+    /// until the next change of the rules. Returns whether there was such a Session of `from`.
+    pub fn give_session(&mut self, now: Instant, client_id: &str, from: Principal, to: Principal) -> bool {
+        self.engine.see(now);
+        let Some(session) = self.engine.session_named(client_id) else { return false };
+        let entry = &mut self.engine.sessions[session];
+        if entry.principal != from || entry.connection.is_some() {
+            return false;
+        }
+        entry.principal = to;
+        self.engine.review_session(now, session);
+        // The queue may have messages of subscriptions that have ended.
+        self.engine.sessions[session].wholly_granted = WhollyGranted::NO;
+        self.engine.note_session(session);
+        true
+    }
+
     /// Answers the PINGREQs in `bytes` while the broker reads nothing from the client, after [`Next::Wait`](crate::Next::Wait): otherwise
     /// the client would take the connection for lost. `bytes` are the waiting bytes from the first packet on that this call has not seen.
     /// Returns how many of them are whole packets, and need not be shown again.

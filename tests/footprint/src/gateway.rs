@@ -54,6 +54,9 @@ fn operators(broker: &mut Broker<'static>, now: Instant, id: ConnectionId) {
     black_box(broker.disconnect(now, black_box("a"), black_box(ReasonCode::Success)));
     black_box(broker.end_session(now, black_box("a")));
     black_box(broker.connection_of(black_box("a")));
+    let (from, to) = black_box((Principal::ANONYMOUS, Principal(1)));
+    black_box(broker.give_session(now, black_box("a"), from, to));
+    black_box(broker.principal(black_box(id)));
     broker.disconnect_connection(now, black_box(id), black_box(ReasonCode::Success), black_box("a"));
     if let Ok(topic) = TopicName::new(black_box("a")) {
         let _ = black_box(broker.remove_retained(now, topic));

@@ -4,8 +4,9 @@ use super::address::{ListenerAddress, UnixAddress, listener_addresses};
 use super::tls::{CrlDepth, FilePath, MOST_RECORD_BYTES, ProtocolName, alpn, file, files};
 use super::websocket::{Origin, origins};
 use super::{ClientCertificates, Listener, TlsConfig, TlsVersion, WebSocketConfig};
+use crate::config::authentication::{AuthenticationSource, UserNameFrom};
 use crate::config::network::Network;
-use crate::config::values::{Boolean, Fault, Integer, Keys, OneOf, Table, Value, Word, list_of_some, string};
+use crate::config::values::{Boolean, Fault, Integer, Keys, OneOf, Table, Value, Word, list, list_of_some, string};
 use goldcrest_core::Mount;
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub(in crate::config) struct ListenerKeys {
     #[serde(deserialize_with = "addresses")]
     address: Vec<ListenerAddress>,
     allow_anonymous: Option<Boolean>,
+    #[serde(default, deserialize_with = "sources")]
+    authentication: Option<Vec<OneOf<AuthenticationSource>>>,
+    user_name_from: Option<OneOf<UserNameFrom>>,
     transport: Option<OneOf<TransportWord>>,
     #[serde(default, deserialize_with = "file")]
     certificate: Option<PathBuf>,
@@ -90,13 +94,14 @@ impl Keys for ListenerKeys {
             ));
         }
         self.check_address()?;
+        self.check_users()?;
         if !has_tls {
             return Ok(());
         }
         if let Some((key, _)) = of_tls[..2].iter().find(|(_, is_there)| !is_there) {
             return Err(Fault::Missing(key));
         }
-        let asks = self.client_certificate.map_or(ClientCertificates::None, Value::get) != ClientCertificates::None;
+        let asks = self.asks_for_certificates();
         let asked = [
             ("client_ca", self.client_ca.is_some()),
             ("crl", self.crl.is_some()),
@@ -133,6 +138,28 @@ impl ListenerKeys {
         Ok(())
     }
 
+    fn asks_for_certificates(&self) -> bool {
+        self.client_certificate.is_some_and(|asks| asks.get() != ClientCertificates::None)
+    }
+
+    /// Checks that users have names where certificates name them, and that certificates name users where they have names.
+    fn check_users(&self) -> Result<(), Fault> {
+        let has = |source| self.authentication.iter().flatten().any(|it| it.get() == source);
+        let by_certificate = has(AuthenticationSource::Certificate);
+        if (by_certificate || self.user_name_from.is_some()) && !self.asks_for_certificates() {
+            let key = if by_certificate { "\"certificate\" in authentication" } else { "user_name_from" };
+            let message = format!(
+                "{key} wants certificates of clients: say client_certificate = \"required\" or \"optional\" too"
+            );
+            return Err(Fault::Other(message));
+        }
+        if self.user_name_from.is_some() && self.authentication.is_some() && !by_certificate {
+            let message = "user_name_from is of no use without \"certificate\" in authentication";
+            return Err(Fault::Other(message.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Whether its clients speak TLS, and whether they speak WebSocket.
     fn layers(&self) -> (bool, bool) {
         match self.transport.map_or(TransportWord::Tcp, Value::get) {
@@ -145,8 +172,11 @@ impl ListenerKeys {
 
     /// The listeners that the table stands for, one for each of its addresses.
     pub(in crate::config) fn listeners(self) -> impl Iterator<Item = Listener> {
-        let allow_anonymous = self.allow_anonymous.is_some_and(Value::get);
         let (_, has_websocket) = self.layers();
+        let allow_anonymous = self.allow_anonymous.map(Value::get);
+        let sources = |sources: Vec<OneOf<_>>| sources.into_iter().map(Value::get).collect::<Vec<_>>();
+        let authentication = self.authentication.map(sources);
+        let user_name_from = self.user_name_from.map(Value::get);
         let origins = self.origins.unwrap_or_default().into_iter().map(|origin| origin.0).collect();
         let websocket = has_websocket.then_some(WebSocketConfig { origins });
         let files = self.certificate.zip(self.key);
@@ -182,11 +212,18 @@ impl ListenerKeys {
             max_connections_per_address,
             handshakes_per_address: handshakes.unwrap_or(Listener::HANDSHAKES_PER_ADDRESS),
             mount: mount.clone(),
+            authentication: authentication.clone(),
+            user_name_from,
             tls: tls.clone(),
             websocket: websocket.clone(),
             ..Listener::at(address)
         })
     }
+}
+
+/// Reads the sources of users.
+fn sources<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<OneOf<AuthenticationSource>>>, D::Error> {
+    list(from, "a list of sources of users, like [\"certificate\", \"password\"]").map(Some)
 }
 
 /// Reads the list of listeners.

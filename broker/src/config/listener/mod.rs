@@ -20,6 +20,7 @@ pub(super) use self::keys::{ListenerKeys, listeners};
 pub use self::tls::{ClientCertificates, TlsConfig, TlsVersion};
 pub use self::websocket::WebSocketConfig;
 
+use super::authentication::{AuthenticationSource, UserNameFrom};
 use super::network::Network;
 use goldcrest_core::Mount;
 use std::net::SocketAddr;
@@ -29,8 +30,14 @@ use std::net::SocketAddr;
 pub struct Listener {
     /// Where it is. Port 0 lets the system choose a port.
     pub address: ListenerAddress,
-    /// Whether clients of other machines may connect without proof of who they are. Clients of this machine always may.
-    pub allow_anonymous: bool,
+    /// Whether clients may connect without proof of who they are. `None`: clients of this machine may if the address is of this machine alone and
+    /// certificates name no users here. Where nothing can be proved, those with a certificate that is required may too.
+    pub allow_anonymous: Option<bool>,
+    /// The sources of users in the order in which they are asked. `None`: all that there are, certificates first.
+    pub authentication: Option<Vec<AuthenticationSource>>,
+    /// Which name in the certificate of a client is that of the user. `None`: certificates name no users, or with
+    /// [`AuthenticationSource::Certificate`] in `authentication` the Common Name does.
+    pub user_name_from: Option<UserNameFrom>,
     /// TLS below MQTT; `None`: the bytes of MQTT are sent in clear.
     pub tls: Option<TlsConfig>,
     /// WebSocket below MQTT, and above TLS if there is both; `None`: MQTT without WebSocket.
@@ -63,7 +70,9 @@ impl Listener {
         let address = address.into();
         Self {
             address,
-            allow_anonymous: false,
+            allow_anonymous: None,
+            authentication: None,
+            user_name_from: None,
             tls: None,
             websocket: None,
             proxy_protocol: Vec::new(),
@@ -84,11 +93,5 @@ impl Listener {
     #[must_use]
     pub fn with_websocket(self, websocket: WebSocketConfig) -> Self {
         Self { websocket: Some(websocket), ..self }
-    }
-
-    /// Whether other machines reach the address, though anonymous clients are not allowed.
-    pub(crate) fn is_open_by_mistake(&self) -> bool {
-        let all_prove = |tls: &TlsConfig| tls.client_certificate == ClientCertificates::Required;
-        !self.allow_anonymous && !self.address.is_of_this_machine() && !self.tls.as_ref().is_some_and(all_prove)
     }
 }

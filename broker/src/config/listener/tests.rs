@@ -1,7 +1,7 @@
 //! The keys of `[[listener]]`.
 
 use super::{ClientCertificates, Listener, ListenerAddress, TlsConfig, TlsVersion, UnixAddress, WebSocketConfig};
-use crate::config::Config;
+use crate::config::{AuthenticationSource, Config, UserNameFrom};
 use goldcrest_core::Mount;
 use std::path::{Path, PathBuf};
 
@@ -40,9 +40,10 @@ fn the_keys_of_a_listener_with_tls_set_their_fields() {
         listeners[2..],
         ["0.0.0.0:8884", "[::]:8884"].map(|at| Listener::new(at.parse().unwrap()).with_tls(mutual.clone()))
     );
-    assert!(!listeners[2].is_open_by_mistake(), "all its clients prove who they are");
+    assert!(!Config::default().is_open_by_mistake(&listeners[2]), "all its clients prove who they are");
     let optional = TlsConfig { client_certificate: ClientCertificates::Optional, ..mutual };
-    assert!(Listener::new("0.0.0.0:1".parse().unwrap()).with_tls(optional).is_open_by_mistake());
+    let optional = Listener::new("0.0.0.0:1".parse().unwrap()).with_tls(optional);
+    assert!(Config::default().is_open_by_mistake(&optional));
     let clear = read("[[listener]]\naddress = \"127.0.0.1:1\"\ntransport = \"tcp\"\n").unwrap();
     assert_eq!(clear.listeners, [Listener::new("127.0.0.1:1".parse().unwrap())]);
 }
@@ -136,4 +137,33 @@ fn keys_about_addresses_and_limits_that_mean_nothing_are_refused() {
     }
     let unix = read("[[listener]]\naddress = \"unix:/run/mqtt.sock\"\nproxy_protocol = [\"::1\"]").unwrap_err();
     assert!(unix.contains("a Unix socket has none"), "{unix}");
+}
+
+#[test]
+fn a_listener_names_the_sources_of_its_users_and_the_name_in_a_certificate() {
+    let listener = |keys: &str| {
+        read(&format!("[[listener]]\naddress = \"127.0.0.1:8883\"\n{keys}")).map(|it| it.listeners[0].clone())
+    };
+    let users = listener("authentication = [\"password\"]\nallow_anonymous = false").unwrap();
+    assert_eq!(users.authentication, Some(vec![AuthenticationSource::Password]));
+    assert_eq!((users.allow_anonymous, users.user_name_from), (Some(false), None));
+    let certificates = format!("{TLS}client_certificate = \"optional\"\nclient_ca = \"c\"\n");
+    let named = listener(&format!("{certificates}user_name_from = \"san_uri\"")).unwrap();
+    assert_eq!((named.authentication, named.user_name_from), (None, Some(UserNameFrom::Uri)));
+    for (keys, why) in [
+        ("user_name_from = \"cn\"".to_owned(), "user_name_from wants certificates of clients: say client_certificate"),
+        (format!("{TLS}authentication = [\"certificate\"]"), "\"certificate\" in authentication wants certificates"),
+        (
+            format!("{certificates}user_name_from = \"cn\"\nauthentication = [\"password\"]"),
+            "of no use without \"certificate\" in authentication",
+        ),
+        ("authentication = [\"passwords\"]".to_owned(), "one of \"certificate\", \"password\""),
+        ("authentication = \"password\"".to_owned(), "a list of sources of users, like"),
+        (
+            "user_name_from = \"dns\"".to_owned(),
+            "one of \"cn\", \"san_dns\", \"san_uri\", \"san_email\", \"fingerprint\"",
+        ),
+    ] {
+        assert!(mistake(&keys).contains(why), "{}", mistake(&keys));
+    }
 }

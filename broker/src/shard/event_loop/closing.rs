@@ -25,6 +25,7 @@ impl EventLoop {
     /// Counts why a connection ends, and logs the end if it is worth a line.
     pub(super) fn tell_closed(&self, socket: &Socket) {
         let info = self.broker.describe(socket.id);
+        let note = self.mailboxes.connection_ends.take_note(self.shard, socket.id);
         let was_open = info.is_some_and(|info| info.was_open);
         let (end, why) = match info.and_then(|info| Some((info.closing?, info.is_by_client))) {
             Some(((code, why), true)) if code.is_error() => {
@@ -33,7 +34,7 @@ impl EventLoop {
             }
             Some(((_, why), true)) => (EndReason::Disconnected, why),
             Some(((ReasonCode::Success, why), false)) => (EndReason::Lost, why),
-            Some(((code, why), false)) => (EndReason::Code(code), why),
+            Some(((code, why), false)) => (EndReason::Code(code), note.as_deref().unwrap_or(why)),
             None if was_open => (EndReason::Lost, "the connection was lost"),
             None => (EndReason::LostBeforeConnect, "the connection was lost"),
         };

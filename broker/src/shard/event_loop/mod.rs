@@ -252,6 +252,7 @@ impl EventLoop {
             call(now, broker);
         }
         self.close_revoked(now);
+        self.close_gone(now);
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
         self.mail.forget_large_lists();

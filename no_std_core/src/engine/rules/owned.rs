@@ -76,7 +76,7 @@ impl Engine<'_> {
 
     /// Ends the subscriptions of a Session that are not permitted any more. The broker tells its client by closing the connection: a Server
     /// has no other way.
-    fn review_session(&mut self, now: Instant, session: Handle<Session>) {
+    pub(crate) fn review_session(&mut self, now: Instant, session: Handle<Session>) {
         let mut is_wholly_granted = true;
         let has_lost = self.keep_subscriptions(session, |engine, subscription, filter| {
             let qos = QoS::from_bits(engine.router.subscription(subscription).options().qos).unwrap_or_default();

@@ -1,0 +1,263 @@
+//! Who clients are, decided by the sources that the configuration names.
+//!
+//! ```text
+//! hashers        threads that check passwords
+//! password_file  the users of the password file
+//! password_hash  what passwords are compared with
+//! refusals       why clients are refused
+//! ```
+//!
+//! The sources of a listener are asked in their order, and the first that knows the user decides. Whatever takes long is done on other threads than
+//! those of the shards.
+
+mod hashers;
+mod password_file;
+mod password_hash;
+mod refusals;
+
+pub use password_file::PasswordFileError;
+pub(crate) use password_file::{PasswordLine, check_name, lines, read_text};
+pub(crate) use password_hash::PasswordHash;
+pub(crate) use refusals::RefusalCounts;
+
+use super::{AccessRequest, ConnectRequest, Decide, Decision, Principals, Reply, Secret};
+use crate::config::{AuthenticationSource, Config, FromFiles, Listener, UserNameFrom};
+use crate::net::ClientCertificate;
+use goldcrest_core::{MemoryCeiling, Principal};
+use hashers::{Check, CheckOutcome, CheckedCredentials, Hashers};
+use password_file::{Known, PasswordFile, PasswordTable, TellRemoved};
+use refusals::RefusalReason;
+use ring::hmac;
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The most that a password may wait to be checked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest password, in bytes. Longer ones are wrong without being looked at.
+const PASSWORD_BYTES: usize = 4096;
+
+/// Decides who may connect, as the configuration says.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    /// By the place of the listener in the configuration.
+    listeners: Box<[ListenerRules]>,
+    adopts_anonymous_sessions: bool,
+    /// A client in the process of the gateway is trusted as one of this machine is.
+    in_process: ListenerRules,
+    shared: Arc<SharedParts>,
+    /// `None` without a password file.
+    hashers: Option<Hashers>,
+}
+
+/// What the threads that check passwords need too.
+#[derive(Debug)]
+struct SharedParts {
+    passwords: Option<Arc<PasswordFile>>,
+    principals: Arc<Principals>,
+    refusals: Arc<RefusalCounts>,
+}
+
+/// How the clients of a listener prove who they are.
+#[derive(Clone, Debug)]
+struct ListenerRules {
+    sources: Box<[AuthenticationSource]>,
+    names: UserNameFrom,
+    allows_anonymous: bool,
+}
+
+/// Why the sources of users can't be used.
+#[derive(Debug)]
+pub(crate) enum SourceError {
+    Passwords(PasswordFileError),
+    Random(getrandom::Error),
+    Thread(io::Error),
+}
+
+impl Authenticator {
+    /// Reads what the configuration names; `None` if it names no source of users. `removed` is called with users that are gone or have other
+    /// passwords.
+    ///
+    /// # Errors
+    /// A file can't be used, or the system refuses a thread or random numbers.
+    pub(crate) fn read(
+        config: &Config,
+        principals: &Arc<Principals>,
+        memory: &Arc<MemoryCeiling>,
+        removed: TellRemoved,
+    ) -> Result<Option<Self>, SourceError> {
+        if !config.has_sources() {
+            return Ok(None);
+        }
+        let (mut passwords, mut hashers) = (None, None);
+        if let Some(path) = &config.authentication.password_file {
+            let file = PasswordFile::read(path, new_key()?, removed).map_err(SourceError::Passwords)?;
+            warn_of_memory(&file, memory);
+            passwords = Some(Arc::new(file));
+            let patience = PATIENCE.min(Duration::from_millis(config.broker.connect_timeout_ms.into()) / 2);
+            hashers = Some(Hashers::start(patience, memory.clone()).map_err(SourceError::Thread)?);
+        }
+        let rules = |listener: &Listener| ListenerRules {
+            sources: config.sources_of(listener).into(),
+            names: listener.user_name_from.unwrap_or_default(),
+            allows_anonymous: config.allows_anonymous(listener),
+        };
+        let in_process = ListenerRules {
+            sources: passwords.iter().map(|_| AuthenticationSource::Password).collect(),
+            names: UserNameFrom::default(),
+            allows_anonymous: true,
+        };
+        let shared = SharedParts { passwords, principals: principals.clone(), refusals: Arc::default() };
+        let listeners = config.listeners.iter().map(rules).collect();
+        let adopts_anonymous_sessions = config.authentication.adopt_anonymous_sessions;
+        Ok(Some(Self { listeners, adopts_anonymous_sessions, in_process, shared: Arc::new(shared), hashers }))
+    }
+
+    /// What was made of files.
+    pub(crate) fn files(&self) -> Vec<Arc<dyn FromFiles>> {
+        self.shared.passwords.iter().map(|passwords| passwords.clone() as Arc<dyn FromFiles>).collect()
+    }
+
+    pub(crate) fn refusals(&self) -> &Arc<RefusalCounts> {
+        &self.shared.refusals
+    }
+
+    /// Compares credentials with the password file.
+    fn check(&self, user: String, password: Option<Secret>, reply: Reply) {
+        let shared = &self.shared;
+        let (Some(passwords), Some(hashers)) = (&shared.passwords, &self.hashers) else {
+            return reply.send(shared.refuse(RefusalReason::UnknownUser, &user));
+        };
+        let table = passwords.table();
+        let wrong = if table.has(&user) { RefusalReason::WrongPassword } else { RefusalReason::UnknownUser };
+        let password = password.filter(|it| it.len() <= PASSWORD_BYTES && user.len() <= Principals::NAME_BYTES);
+        let Some(password) = password else {
+            return reply.send(shared.refuse(wrong, &user));
+        };
+        match passwords.look_up(&table, &user, &password) {
+            Known::Right => shared.accept_user(passwords, &table, &user, reply),
+            Known::Wrong => reply.send(shared.refuse(wrong, &user)),
+            Known::Unclear => {
+                let (shared, passwords) = (shared.clone(), passwords.clone());
+                let done =
+                    move |checked, CheckedCredentials { table, user, password }: CheckedCredentials| match checked {
+                        CheckOutcome::Right => {
+                            passwords.note_right(&table, &user, &password);
+                            shared.accept_user(&passwords, &table, &user, reply);
+                        }
+                        CheckOutcome::Wrong => reply.send(shared.refuse(wrong, &user)),
+                        CheckOutcome::Busy => reply.send(shared.refuse(RefusalReason::Busy, &user)),
+                    };
+                let credentials = CheckedCredentials { table, user: user.into(), password };
+                hashers.check(Check { credentials, done: Box::new(done) });
+            }
+        }
+    }
+}
+
+impl Decide for Authenticator {
+    fn adopts_anonymous_sessions(&self) -> bool {
+        self.adopts_anonymous_sessions
+    }
+
+    fn decide(&self, request: AccessRequest, reply: Reply) {
+        let shared = &self.shared;
+        let AccessRequest { listener, certificate, connect, method, .. } = request;
+        let Some(ConnectRequest { user_name, password, .. }) = connect.filter(|_| method.is_none()) else {
+            return reply.send(shared.refusals.refuse(RefusalReason::UnknownMethod, None));
+        };
+        let rules = match listener {
+            Some(listener) => self.listeners.get(usize::from(listener)),
+            None => Some(&self.in_process),
+        };
+        let Some(rules) = rules else { return };
+        // Some clients send an empty User Name for none.
+        let user = user_name.filter(|name| !name.is_empty());
+        for source in &rules.sources {
+            match source {
+                AuthenticationSource::Certificate => {
+                    if let Some(name) = certificate.as_ref().and_then(|it| name_in(it, rules.names)) {
+                        return shared.accept(&name, reply);
+                    }
+                }
+                AuthenticationSource::Password => {
+                    if let Some(user) = user.as_ref().filter(|user| shared.has(user)) {
+                        return self.check(user.clone(), password, reply);
+                    }
+                }
+            }
+        }
+        let shows_nothing = user.is_none() && password.as_ref().is_none_or(|password| password.is_empty());
+        // Without any source a User Name proves nothing, and does no harm.
+        if rules.allows_anonymous && (shows_nothing || rules.sources.is_empty()) {
+            return reply.send(Decision::accept(Principal::ANONYMOUS));
+        }
+        match user {
+            Some(user) => self.check(user, password, reply),
+            None => reply.send(shared.refusals.refuse(RefusalReason::NoCredentials, None)),
+        }
+    }
+}
+
+impl SharedParts {
+    /// Whether the password file has this user.
+    fn has(&self, user: &str) -> bool {
+        self.passwords.as_ref().is_some_and(|passwords| passwords.table().has(user))
+    }
+
+    fn refuse(&self, reason: RefusalReason, user: &str) -> Decision {
+        self.refusals.refuse(reason, Some(user))
+    }
+
+    fn accept(&self, name: &str, reply: Reply) {
+        reply.send(match self.principals.principal(name) {
+            Ok(principal) => Decision::accept(principal),
+            Err(_) => self.refuse(RefusalReason::NoRoom, name),
+        });
+    }
+
+    /// Accepts a user whose credentials are those of `table`.
+    fn accept_user(&self, passwords: &PasswordFile, table: &PasswordTable, user: &str, reply: Reply) {
+        self.accept(user, reply);
+        // The user may have been taken out of the file after the check. Those who removed the user then did not find this client.
+        passwords.close_if_changed(table, user);
+    }
+}
+
+/// The name of the user in a certificate; `None` if the certificate has none that can be the name of a user.
+fn name_in(certificate: &ClientCertificate, from: UserNameFrom) -> Option<Cow<'_, str>> {
+    let name = match from {
+        UserNameFrom::CommonName => certificate.common_name.as_deref().map(Cow::Borrowed),
+        UserNameFrom::DnsName => first(&certificate.dns_names),
+        UserNameFrom::Uri => first(&certificate.uris),
+        UserNameFrom::Email => first(&certificate.emails),
+        UserNameFrom::Fingerprint => Some(Cow::Owned(certificate.fingerprint())),
+    };
+    let is_name = |name: &str| (1..=Principals::NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control);
+    name.filter(|name| is_name(name))
+}
+
+fn first(names: &[Box<str>]) -> Option<Cow<'_, str>> {
+    names.first().map(|name| Cow::Borrowed(&**name))
+}
+
+/// A random key for the fingerprints of credentials.
+fn new_key() -> Result<hmac::Key, SourceError> {
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *key).map_err(SourceError::Random)?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &*key))
+}
+
+/// Warns if a check takes a large part of the memory that there is.
+fn warn_of_memory(passwords: &PasswordFile, memory: &MemoryCeiling) {
+    let (needed, max) = (passwords.table().most_memory(), memory.bytes());
+    if needed > max / 4 {
+        let (needed, max) = (needed >> 20, max >> 20);
+        tracing::warn!(
+            "a check of a password of {} takes {needed} of {max} MiB: users are refused (0x89) when that is not free; random tokens need none",
+            passwords.path().display()
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! The table `[authentication]`: the sources of users, and which of them a listener has.
+
+use super::values::{Boolean, Keys, Value, Word, string};
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
+
+/// Where users and their proofs come from. Without any source all clients are anonymous.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// The file with the users and the hashes of their passwords: see `goldcrest passwd`. Files of mosquitto_passwd are read as they are.
+    pub password_file: Option<PathBuf>,
+    /// Whether a user gets the Session of an anonymous client with the same Client Identifier that is not connected. Without this such a user is
+    /// refused (0x87) as long as the Session is there.
+    pub adopt_anonymous_sessions: bool,
+}
+
+/// A source of users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthenticationSource {
+    /// The certificate of the client, which names the user.
+    Certificate,
+    /// The password file.
+    Password,
+}
+
+/// Which name in a certificate is that of the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UserNameFrom {
+    /// The first Common Name of the subject.
+    #[default]
+    CommonName,
+    /// The first host name among the Subject Alternative Names.
+    DnsName,
+    /// The first URI among them.
+    Uri,
+    /// The first address for email among them.
+    Email,
+    /// The SHA-256 of the certificate, as 64 lowercase hexadecimal digits.
+    Fingerprint,
+}
+
+impl Word for AuthenticationSource {
+    const WORDS: &'static [(&'static str, Self)] = &[("certificate", Self::Certificate), ("password", Self::Password)];
+}
+
+impl Word for UserNameFrom {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("cn", Self::CommonName),
+        ("san_dns", Self::DnsName),
+        ("san_uri", Self::Uri),
+        ("san_email", Self::Email),
+        ("fingerprint", Self::Fingerprint),
+    ];
+}
+
+/// The keys of the table `[authentication]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthenticationKeys {
+    #[serde(default, deserialize_with = "path")]
+    password_file: Option<PathBuf>,
+    adopt_anonymous_sessions: Option<Boolean>,
+}
+
+impl Keys for AuthenticationKeys {
+    const ALLOWED: &'static str = "a table: [authentication]";
+}
+
+impl AuthenticationKeys {
+    pub(super) fn apply(self, authentication: &mut AuthenticationConfig) {
+        let given = authentication.password_file.take();
+        authentication.password_file = self.password_file.or(given);
+        if let Some(adopt) = self.adopt_anonymous_sessions {
+            authentication.adopt_anonymous_sessions = adopt.get();
+        }
+    }
+}
+
+fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    string(from, "the path of a file", |path| (!path.is_empty()).then(|| PathBuf::from(path))).map(Some)
+}
