@@ -10,6 +10,7 @@ mod command;
 mod connection_ends;
 mod deciders;
 mod descriptors;
+mod dynamic_security;
 mod embedded;
 mod endings;
 mod gateway;

@@ -35,7 +35,9 @@ class Broker:
         listeners in `config`. `under` is a command that runs the broker, like strace."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
-        command = [*under, BINARY, "--log", "warn"]
+        command = [*under, BINARY]
+        if "--log" not in arguments:
+            command += ["--log", "warn"]
         if "--shards" not in arguments:
             command += ["--shards", shards()]
         if "--data-dir" not in arguments:

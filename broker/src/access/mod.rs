@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! authentication  who clients are, decided by the configuration
-//! dynamic_security  users, groups and roles as Mosquitto has them
 //! decide       whether a client may connect, decided by a program
 //! permissions  what clients may do, by rules from a file
+//! dynamic_security  users, groups and roles that administrators change, as in Mosquitto
 //! hooks        the decisions of an embedding program about clients
 //! principals   the names of principals and their numbers
 //! record       how the gateway's own records look in the store
@@ -13,7 +13,6 @@
 
 mod authentication;
 mod decide;
-#[expect(dead_code, reason = "the gateway does not serve it yet")]
 mod dynamic_security;
 mod hooks;
 mod permissions;
@@ -26,11 +25,12 @@ mod tests;
 pub use crate::net::ClientCertificate;
 pub use authentication::PasswordFileError;
 pub(crate) use authentication::{
-    Authenticator, PasswordHash, PasswordLine, RefusalCounts, SourceError, check_name, lines, read_text,
+    Authenticator, NamedUser, PasswordHash, PasswordLine, RefusalCounts, SourceError, check_name, lines, read_text,
 };
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
+pub(crate) use dynamic_security::{Answered, DynamicSecurity, Effects, REQUEST_TOPIC, RESPONSE_TOPIC};
 pub use hooks::Access;
-pub(crate) use permissions::{Denial, Denials, PermissionFile, RuleAuthorizer, check_permissions};
+pub(crate) use permissions::{Denial, DenialCounts, Denials, PermissionFile, RuleAuthorizer, check_permissions};
 pub use principals::{NameRefused, Principals};
 pub(crate) use record::{GatewayRecord, PrincipalRecord, RecordError, is_gateway_kind, kind_name};
 pub use secret::Secret;

@@ -60,6 +60,9 @@ pub enum NameRefused {
 }
 
 impl Principals {
+    /// The principal of clients that the gateway itself is. No name ever gets it.
+    pub(crate) const GATEWAY: Principal = Principal(u32::MAX);
+
     /// The longest name, in bytes.
     pub const NAME_BYTES: usize = 256;
     /// How many names there may be. Each takes its length and at most 130 bytes of memory besides.
@@ -115,7 +118,8 @@ impl Principals {
         if let Some(&known) = table.numbers.get(name) {
             return Ok(Principal(known));
         }
-        let free = table.greatest.checked_add(1).filter(|_| table.numbers.len() < Self::MOST);
+        let free = table.greatest.checked_add(1).filter(|&number| Principal(number) != Self::GATEWAY);
+        let free = free.filter(|_| table.numbers.len() < Self::MOST);
         let number = free.ok_or(NameRefused::TooMany)?;
         table.insert(name, number);
         if let Some(store) = &self.store {
@@ -162,7 +166,8 @@ impl NameTable {
     /// Adds a name with its number. Returns false, and changes nothing, if one of them is known already or no name can have the number.
     fn insert(&mut self, name: &str, number: u32) -> bool {
         self.greatest = self.greatest.max(number);
-        if Principal(number) == Principal::ANONYMOUS || self.numbers.contains_key(name) {
+        let is_taken = [Principal::ANONYMOUS, Principals::GATEWAY].contains(&Principal(number));
+        if is_taken || self.numbers.contains_key(name) {
             return false;
         }
         let Entry::Vacant(free) = self.names.entry(number) else { return false };

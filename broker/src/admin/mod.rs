@@ -36,7 +36,7 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
-use crate::access::{PermissionFile, RefusalCounts};
+use crate::access::{DenialCounts, PermissionFile, RefusalCounts};
 use crate::config::FromFiles;
 use crate::net::{AwaitedAddresses, Certificates, ListenSocket};
 use crate::shard::Mailboxes;
@@ -60,6 +60,14 @@ pub(crate) struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What operators hear of permissions.
+pub(crate) struct PermissionReport {
+    /// How often something was denied.
+    pub(crate) denied: Arc<DenialCounts>,
+    /// The file with the rules, if it may change.
+    pub(crate) file: Option<Arc<PermissionFile>>,
+}
+
 /// The state that the thread and the gateway share.
 struct AdminState {
     started: Instant,
@@ -76,8 +84,8 @@ struct AdminState {
     refusals: OnceLock<Arc<RefusalCounts>>,
     /// Set if something was made of files that may change.
     files: OnceLock<Vec<Arc<dyn FromFiles>>>,
-    /// Set if a file says who may do what.
-    permissions: OnceLock<Arc<PermissionFile>>,
+    /// Set if files say who may do what.
+    permissions: OnceLock<PermissionReport>,
     is_stopping: AtomicBool,
     /// Notified when the store became full, has room again, or failed.
     store_changed: Notify,
@@ -160,7 +168,7 @@ impl Admin {
     }
 
     /// From now on operators hear of denials.
-    pub(crate) fn tell_of_permissions(&self, permissions: Arc<PermissionFile>) {
+    pub(crate) fn tell_of_permissions(&self, permissions: PermissionReport) {
         let _ = self.state.permissions.set(permissions);
     }
 

@@ -1,7 +1,6 @@
 //! The counters of the gateway at one moment.
 
-use super::{ANSWER_TIME, AdminState, Served};
-use crate::access::PermissionFile;
+use super::{ANSWER_TIME, AdminState, PermissionReport, Served};
 use crate::net::Certificates;
 use goldcrest_core::{Counters, DropReason, MemoryCeiling, MemoryUse};
 use goldcrest_store::{Cause, Stats, StoreHealth};
@@ -84,7 +83,7 @@ impl Snapshot {
             certificates: state.certificates.get().map_or_else(Vec::new, Certificates::seconds_left),
             revocation_lists: state.certificates.get().map_or_else(Vec::new, Certificates::crl_seconds_left),
             certificate_faults: state.certificates.get().map_or(0, |it| it.faults().len()),
-            permissions: state.permissions.get().map(|it| PermissionSnapshot::take(it)),
+            permissions: state.permissions.get().map(PermissionSnapshot::take),
             file_faults: state.files.get().into_iter().flatten().map(|files| files.faults().len()).sum(),
             refusals: state.refusals.get().map_or_else(Vec::new, |it| it.counts()),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
@@ -141,8 +140,9 @@ impl MemorySnapshot {
 }
 
 impl PermissionSnapshot {
-    fn take(file: &PermissionFile) -> Self {
-        Self { has_fault: file.fault().is_some(), denied: file.denied() }
+    fn take(report: &PermissionReport) -> Self {
+        let has_fault = report.file.as_ref().is_some_and(|file| file.fault().is_some());
+        Self { has_fault, denied: report.denied.all() }
     }
 }
 

@@ -20,7 +20,7 @@ pub struct AuthenticationConfig {
 pub enum AuthenticationSource {
     /// The certificate of the client, which names the user.
     Certificate,
-    /// The password file.
+    /// The password file, or that of dynamic security.
     Password,
 }
 

@@ -4,7 +4,7 @@
 use super::address::{ListenAddress, listen_addresses};
 use super::authentication::AuthenticationKeys;
 use super::listener::{ListenerKeys, listeners};
-use super::permissions::PermissionKeys;
+use super::permissions::{DynamicSecurityKeys, PermissionKeys};
 use super::values::{Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, path, scalar, string, within};
 use super::{CapacityLimits, Config, HttpConfig, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;
@@ -35,6 +35,7 @@ pub(super) struct Document {
     authentication: Option<Table<AuthenticationKeys>>,
     http: Option<Table<HttpKeys>>,
     permissions: Option<Table<PermissionKeys>>,
+    dynamic_security: Option<Table<DynamicSecurityKeys>>,
     sys: Option<Table<SysKeys>>,
     limits: Option<Table<LimitsKeys>>,
     capacity: Option<Table<CapacityKeys>>,
@@ -58,6 +59,7 @@ impl Document {
         apply(self.authentication, &mut config.authentication, AuthenticationKeys::apply);
         apply(self.http, &mut config.http, HttpKeys::apply);
         apply(self.permissions, config, PermissionKeys::apply);
+        apply(self.dynamic_security, config, DynamicSecurityKeys::apply);
         apply(self.capacity, &mut config.capacity, CapacityKeys::apply);
         apply(self.limits, config, LimitsKeys::apply);
         apply(self.session, &mut config.broker, SessionKeys::apply);

@@ -67,6 +67,9 @@ pub struct Config {
     /// The file that says who may publish and subscribe to what; `None`: everybody may do everything, or an embedding program decides with
     /// [`Access::authorized_by`](crate::Access::authorized_by).
     pub permissions: Option<PermissionSource>,
+    /// The JSON file of users, groups and roles in the form of Mosquitto's dynamic security, which the gateway writes when administrators change them
+    /// by commands over MQTT. If there is no such file it is made. `None`: there are no such users and commands.
+    pub dynamic_security: Option<PathBuf>,
     /// How often the topics below `$SYS/broker/` are published, in seconds; 0: never.
     pub sys_interval_s: u32,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
@@ -180,6 +183,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             http: HttpConfig::default(),
             permissions: None,
+            dynamic_security: None,
             sys_interval_s: 10,
             log: None,
             capacity: CapacityLimits::default(),

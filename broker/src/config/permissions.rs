@@ -1,4 +1,4 @@
-//! The table `[permissions]`: which file says who may do what.
+//! The tables `[permissions]` and `[dynamic_security]`: which file says who may do what.
 
 use super::Config;
 use super::values::{Fault, Keys, OneOf, Value as _, Word, path};
@@ -65,5 +65,22 @@ impl PermissionKeys {
         if let Some(denied) = self.denied_publish {
             config.broker.closes_denied_publishers = denied.get() == DeniedPublish::Close;
         }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DynamicSecurityKeys {
+    #[serde(default, deserialize_with = "path")]
+    file: Option<PathBuf>,
+}
+
+impl Keys for DynamicSecurityKeys {
+    const ALLOWED: &'static str = "a table: [dynamic_security]";
+}
+
+impl DynamicSecurityKeys {
+    pub(super) fn apply(self, config: &mut Config) {
+        config.dynamic_security = self.file.or(config.dynamic_security.take());
     }
 }

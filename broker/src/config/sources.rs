@@ -6,7 +6,12 @@ use super::{ClientCertificates, Config, Listener, ListenerAddress};
 impl Config {
     /// Whether a client of some listener can be a user.
     pub(crate) fn has_sources(&self) -> bool {
-        self.authentication.password_file.is_some() || self.listeners.iter().any(|it| !self.sources_of(it).is_empty())
+        self.has_passwords() || self.listeners.iter().any(|it| !self.sources_of(it).is_empty())
+    }
+
+    /// Whether a file has users with passwords.
+    pub(crate) fn has_passwords(&self) -> bool {
+        self.authentication.password_file.is_some() || self.dynamic_security.is_some()
     }
 
     /// The sources of a listener in the order in which they are asked.
@@ -15,7 +20,7 @@ impl Config {
             return sources.clone();
         }
         let certificate = listener.user_name_from.map(|_| AuthenticationSource::Certificate);
-        let password = self.authentication.password_file.as_ref().map(|_| AuthenticationSource::Password);
+        let password = self.has_passwords().then_some(AuthenticationSource::Password);
         certificate.into_iter().chain(password).collect()
     }
 

@@ -93,6 +93,8 @@ response_information = "reply/here"
 [permissions]
 file = "/etc/goldcrest/permissions.toml"
 denied_publish = "close"
+[dynamic_security]
+file = "/var/lib/goldcrest/dynamic-security.json"
 [overflow]
 default = "drop_oldest"
 [[overflow.rule]]
@@ -111,6 +113,8 @@ fn permissions_come_from_one_file() {
     let file = PathBuf::from("/etc/goldcrest/permissions.toml");
     assert_eq!(config.permissions, Some(PermissionSource::Toml(file)));
     assert!(config.broker.closes_denied_publishers);
+    let security = config.dynamic_security.as_deref();
+    assert_eq!(security, Some(std::path::Path::new("/var/lib/goldcrest/dynamic-security.json")));
     let config = read("[permissions]\nacl_file = \"acl\"").unwrap();
     assert_eq!(config.permissions, Some(PermissionSource::AclFile("acl".into())));
     assert!(!config.broker.closes_denied_publishers);

@@ -120,7 +120,17 @@ impl Gateway {
     /// # Errors
     /// The gateway has no room for the connection, or the broker refuses it.
     pub async fn client(&self, client_id: &str) -> Result<LocalClient, LocalClientError> {
-        let mut client = LocalClient::over(self.connect().map_err(LocalClientError::NoRoom)?);
+        LocalClient::open(self.connect().map_err(LocalClientError::NoRoom)?, client_id).await
+    }
+}
+
+impl LocalClient {
+    /// Connects over a stream to the broker.
+    ///
+    /// # Errors
+    /// The broker refuses the connection.
+    pub(super) async fn open(stream: MemoryStream, client_id: &str) -> Result<Self, LocalClientError> {
+        let mut client = Self::over(stream);
         client.put(&Packet::Connect(Connect {
             version: Version::V5,
             is_bridge: false,
@@ -137,9 +147,7 @@ impl Gateway {
             _ => Ok(client),
         }
     }
-}
 
-impl LocalClient {
     fn over(stream: MemoryStream) -> Self {
         Self {
             stream,

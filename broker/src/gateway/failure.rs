@@ -23,6 +23,8 @@ pub enum StartError {
     Permissions(ConfigError),
     /// The configuration names a file of permissions, and [`Access::authorized_by`] says that the program decides.
     PermissionsTwice,
+    /// The configuration names a file of dynamic security, and users come from a password file or the embedding program, too.
+    UsersTwice,
     /// There is no listener, so no client could ever connect.
     NoListener,
     /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
@@ -69,18 +71,19 @@ const NOBODY: &str = "nobody could connect to ADDRESS: allow_anonymous is false,
 const NO_FILE: &str =
     "authentication of ADDRESS has \"password\", and there are no passwords: say password_file in [authentication]";
 
+const RULES_TWICE: &str = "only one of these may say who may do what: a file in permissions, one in dynamic_security, the program that embeds \
+     the gateway";
+const USERS_TWICE: &str = "only one of these may have the users: a file in dynamic_security, password_file in [authentication], the program that \
+     embeds the gateway";
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Tls(address, error) => write!(f, "cannot speak TLS on {address}: {error}"),
             Self::Permissions(error) => write!(f, "cannot use the permissions: {error}"),
-            Self::PermissionsTwice => {
-                write!(
-                    f,
-                    "permissions names a file, and the program that embeds the gateway decides too; one of them must"
-                )
-            }
+            Self::PermissionsTwice => f.write_str(RULES_TWICE),
+            Self::UsersTwice => f.write_str(USERS_TWICE),
             Self::NoListener => {
                 write!(
                     f,
@@ -207,7 +210,7 @@ fn refuse_mistakes_about_users(config: &Config) -> Result<(), StartError> {
             return Err(StartError::NobodyMayConnect(listener.address.clone()));
         }
         let asks_file = config.sources_of(listener).contains(&AuthenticationSource::Password);
-        if asks_file && config.authentication.password_file.is_none() {
+        if asks_file && !config.has_passwords() {
             return Err(StartError::NoPasswordFile(listener.address.clone()));
         }
     }

@@ -3,9 +3,11 @@
 //! ```text
 //! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
+//! control_topics  the requests of administrators that come by MQTT
 //! failure   why a gateway does not start, or ends unasked
 //! listening  which threads accept connections on which listeners
 //! permissions  the rules of all shards, from a file
+//! security  the rules of all shards that administrators change
 //! settings  the configuration of all shards' brokers
 //! users     who decides about clients
 //! watch     reads files anew when they have changed
@@ -13,10 +15,12 @@
 
 mod client;
 mod control;
+mod control_topics;
 mod failure;
 mod listening;
 mod memory;
 mod permissions;
+mod security;
 mod settings;
 mod users;
 mod watch;
@@ -25,11 +29,12 @@ pub use client::{LocalClient, LocalClientError, ReceivedMessage};
 pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
+use self::control_topics::ControlTopics;
 use self::failure::refuse_mistakes;
 use self::listening::{Listening, Opened};
 use self::memory::MemoryPlan;
 pub(crate) use self::memory::other_bytes;
-pub(crate) use self::permissions::RulesOfShards;
+use self::permissions::{OpenRules, RuleSources};
 use self::settings::BrokerSettings;
 pub(crate) use self::watch::FileReload;
 use crate::access::{Access, Authenticator, Principals};
@@ -37,11 +42,9 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{
-    Accepting, Admission, AwaitedAddresses, ClientSocket, ListenSocket, MemoryStream, SocketPath, memory_pair, open_all,
+    Accepting, Admission, AwaitedAddresses, ClientSocket, ListenSocket, MemoryStream, SocketPath, open_all,
 };
-use crate::shard::{
-    self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
-};
+use crate::shard::{self, Clock, EventSender, EventStream, Mailboxes, OpenStore, ShardPlan, event_channel};
 use goldcrest_core::MemoryCeiling;
 use goldcrest_store::{Answer, Committer};
 use std::fmt;
@@ -61,6 +64,8 @@ use tokio::time::timeout;
 /// A gateway that serves clients on threads of its own, until it is shut down or dropped.
 #[derive(Debug)]
 pub struct Gateway {
+    /// `None` if the configuration names no file of dynamic security. Stands first: its client goes before the shards do.
+    control_topics: Option<ControlTopics>,
     addresses: Box<[SocketAddr]>,
     /// The place in the configuration of the listener of each of `addresses`.
     listeners: Box<[usize]>,
@@ -86,8 +91,7 @@ pub struct Gateway {
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
     /// The most memory that the gateway may take.
     memory: MemoryBound,
-    /// `None` if the configuration names no file of permissions.
-    rules: Option<Arc<RulesOfShards>>,
+    rules: RuleSources,
     /// `None` if the configuration wants neither HTTP nor `$SYS` topics.
     admin: Option<Admin>,
 }
@@ -116,7 +120,7 @@ impl Gateway {
     /// The gateway cannot start. No part of it is left running then.
     pub fn start_unless(config: &Config, access: Access, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config, &access)?;
-        let permissions = permissions::open(config, &access)?;
+        let rules = OpenRules::read(config, &access)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
         let Opened { setups, sockets: listeners, paths } = listening::open(config, &missing, &access)?;
@@ -134,11 +138,13 @@ impl Gateway {
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
-        let (access, authenticator) = users::decide_for(access, config, &principals, &ceiling, &mailboxes)?;
+        let (access, authenticator) =
+            users::decide_for(access, config, rules.users(), &principals, &ceiling, &mailboxes)?;
         let (event_sender, events) = event_channel();
-        let rules = permissions.map(|file| Arc::new(RulesOfShards::new(file, principals.clone(), mailboxes.clone())));
+        let rules = rules.in_use(&principals, &mailboxes, authenticator.as_ref());
         let settings = settings_of(config, &access, shards, open_store.is_some())?;
         let mut gateway = Self {
+            control_topics: None,
             listeners: listeners.iter().filter(|it| it.address().is_some()).map(ClientSocket::index).collect(),
             addresses,
             paths,
@@ -162,16 +168,30 @@ impl Gateway {
         let (plans, to_accept) = gateway.plans(&memory_plan, open_store.as_ref(), &access, &event_sender, gives_up);
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
-        if let Some(open_store) = open_store {
-            let watch = gateway.admin.as_ref().map(Admin::store_watch);
-            gateway.store = Some(start_store(open_store, mailboxes.clone(), watch, end.clone())?);
-        }
+        gateway.run_store(open_store, &end)?;
         if let Some(admin) = &gateway.admin {
             admin.serving(mailboxes, health, ceiling);
         }
+        gateway.serve_control_topics().map_err(StartError::Thread)?;
         // The gateway does not listen earlier: a health check that connects must not find the gateway ready before it is.
         gateway.listening = listening::begin(&gateway, listeners, &setups, to_accept, &end)?;
         Ok(gateway)
+    }
+
+    /// Starts the thread of the store, if there is a store.
+    fn run_store(&mut self, store: Option<OpenStore>, end: &UnboundedSender<Failed>) -> Result<(), StartError> {
+        let Some(open_store) = store else { return Ok(()) };
+        let watch = self.admin.as_ref().map(Admin::store_watch);
+        self.store = Some(start_store(open_store, self.mailboxes.0.clone(), watch, end.clone())?);
+        Ok(())
+    }
+
+    /// From now on requests of administrators are done, if there is dynamic security.
+    fn serve_control_topics(&mut self) -> io::Result<()> {
+        let (mailboxes, admission) = (self.mailboxes.0.clone(), self.admission.clone());
+        let start = |security| ControlTopics::start(security, mailboxes, admission);
+        self.control_topics = self.rules.security.clone().map(start).transpose()?;
+        Ok(())
     }
 
     /// The plan that each shard is started with, and the channels on which the shards get their listeners.
@@ -185,7 +205,7 @@ impl Gateway {
     ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<Accepting>>>) {
         let settings = self.settings.get_mut();
         let capacity = settings.config.capacity.below(self.memory.bytes);
-        let mut of_shards = self.rules.as_ref().map(|rules| rules.of_shards().into_iter());
+        let mut of_shards = self.rules.of_shards().map(IntoIterator::into_iter);
         let mounts: Arc<[_]> = settings.config.listeners.iter().map(|listener| listener.mount.clone()).collect();
         let plan = |index| {
             let (to_accept, listeners) = oneshot::channel();
@@ -293,14 +313,9 @@ impl Gateway {
     /// # Errors
     /// The number of open connections has reached the bound of `connections` in [`Config::capacity`] or of the system.
     pub fn connect(&self) -> io::Result<MemoryStream> {
-        let Some(permit) = self.admission.permit() else {
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections are open"));
-        };
-        let (ours, theirs) = memory_pair();
         let mailboxes = &self.mailboxes.0;
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % usize::from(mailboxes.shards());
-        mailboxes.connect(shard as u16, LocalConnection { stream: Box::new(ours), permit });
-        Ok(theirs)
+        control_topics::connect(mailboxes, &self.admission, shard as u16)
     }
 
     /// Waits until a shard or the store fails. Never ready while all is well.
@@ -322,6 +337,7 @@ impl Gateway {
         }
         self.listening = Listening::default();
         self.paths.clear();
+        self.control_topics = None;
         self.mailboxes.0.shut_down();
         let all_ended = async {
             while self.running > 0

@@ -1,9 +1,14 @@
 //! The rules of all shards, from the file that the configuration names.
 
 use super::StartError;
-use crate::access::{Access, Denials, PermissionFile, Principals, RuleAuthorizer};
+use super::security::SecurityOfShards;
+use crate::access::{
+    Access, Authenticator, Denials, DynamicSecurity, NamedUser, PermissionFile, Principals, RuleAuthorizer,
+};
+use crate::admin::PermissionReport;
 use crate::config::{Config, FromFiles, Refresh};
-use crate::shard::Mailboxes;
+use crate::shard::{Mailboxes, ShardRules};
+use goldcrest_core::Permissions;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,16 +21,81 @@ pub(crate) struct RulesOfShards {
     mailboxes: Arc<Mailboxes>,
 }
 
-/// Reads the file with the permissions; `None` if the configuration names none.
-///
-/// # Errors
-/// The file can't be used, or the embedding program decides, too.
-pub(super) fn open(config: &Config, access: &Access) -> Result<Option<PermissionFile>, StartError> {
-    let Some(source) = &config.permissions else { return Ok(None) };
-    if access.permissions.is_some() {
-        return Err(StartError::PermissionsTwice);
+/// The files with rules that the configuration names, of which there is one at most.
+pub(super) struct OpenRules {
+    permissions: Option<PermissionFile>,
+    security: Option<Arc<DynamicSecurity>>,
+}
+
+/// Where the rules of a gateway come from: from one of these at most.
+#[derive(Debug, Default)]
+pub(super) struct RuleSources {
+    pub(super) file: Option<Arc<RulesOfShards>>,
+    pub(super) security: Option<Arc<SecurityOfShards>>,
+}
+
+impl OpenRules {
+    /// Reads the file with rules that the configuration names.
+    ///
+    /// # Errors
+    /// The file can't be used, or somebody else decides, too.
+    pub(super) fn read(config: &Config, access: &Access) -> Result<Self, StartError> {
+        let is_named = config.permissions.is_some() || config.dynamic_security.is_some();
+        let are_both = config.permissions.is_some() && config.dynamic_security.is_some();
+        if are_both || (is_named && access.permissions.is_some()) {
+            return Err(StartError::PermissionsTwice);
+        }
+        let has_passwords = config.authentication.password_file.is_some() || access.decider.is_some();
+        if config.dynamic_security.is_some() && has_passwords {
+            return Err(StartError::UsersTwice);
+        }
+        let permissions = config.permissions.as_ref().map(PermissionFile::open).transpose();
+        let security = config.dynamic_security.as_deref().map(DynamicSecurity::open).transpose();
+        Ok(Self {
+            permissions: permissions.map_err(StartError::Permissions)?,
+            security: security.map_err(StartError::Permissions)?.map(Arc::new),
+        })
     }
-    PermissionFile::open(source).map(Some).map_err(StartError::Permissions)
+
+    /// The users of dynamic security.
+    pub(super) fn users(&self) -> Option<Vec<NamedUser>> {
+        self.security.as_ref().map(|security| security.users())
+    }
+
+    pub(super) fn in_use(
+        self,
+        principals: &Arc<Principals>,
+        mailboxes: &Arc<Mailboxes>,
+        authenticator: Option<&Arc<Authenticator>>,
+    ) -> RuleSources {
+        let file = |file| Arc::new(RulesOfShards::new(file, principals.clone(), mailboxes.clone()));
+        let security = |(security, authenticator): (_, &Arc<Authenticator>)| {
+            Arc::new(SecurityOfShards::new(security, authenticator.clone(), principals.clone(), mailboxes.clone()))
+        };
+        // With dynamic security there is a source of users, and so an authenticator.
+        RuleSources { file: self.permissions.map(file), security: self.security.zip(authenticator).map(security) }
+    }
+}
+
+impl RuleSources {
+    /// What each shard asks, in the order of the shards; `None` if no file says who may do what.
+    pub(super) fn of_shards(&self) -> Option<Vec<ShardRules>> {
+        let of_file = |file: &Arc<RulesOfShards>| {
+            let of_shard = |(authorizer, denials)| (Permissions::from(authorizer), denials);
+            file.of_shards().into_iter().map(of_shard).collect()
+        };
+        self.file.as_ref().map(of_file).or_else(|| self.security.as_ref().map(|security| security.of_shards()))
+    }
+
+    /// For operators.
+    pub(super) fn report(&self) -> Option<PermissionReport> {
+        let of_file = |rules: &Arc<RulesOfShards>| {
+            let denied = rules.file.counts().clone();
+            PermissionReport { denied, file: Some(rules.file.clone()) }
+        };
+        let of_security = |security: &Arc<SecurityOfShards>| PermissionReport { denied: security.counts(), file: None };
+        self.file.as_ref().map(of_file).or_else(|| self.security.as_ref().map(of_security))
+    }
 }
 
 impl RulesOfShards {
@@ -40,11 +110,6 @@ impl RulesOfShards {
         let of_shard =
             |denials: &Arc<Denials>| (Arc::new(RuleAuthorizer::new(rules.clone(), denials.clone())), denials.clone());
         self.denials.iter().map(of_shard).collect()
-    }
-
-    /// For operators.
-    pub(super) fn file(&self) -> Arc<PermissionFile> {
-        self.file.clone()
     }
 }
 

@@ -1,19 +1,20 @@
 //! Who decides about clients: the embedding program, the sources of users in the configuration, or nobody.
 
 use super::StartError;
-use crate::access::{Access, Authenticator, Principals, SourceError};
+use crate::access::{Access, Authenticator, NamedUser, Principals, SourceError};
 use crate::config::Config;
 use crate::shard::Mailboxes;
 use goldcrest_core::MemoryCeiling;
 use std::sync::Arc;
 
-/// Adds the sources of users in the configuration to `access`, unless the embedding program decides.
+/// Adds the sources of users in the configuration to `access`, unless the embedding program decides. `others` are the users of dynamic security.
 ///
 /// # Errors
 /// A source can't be used.
 pub(super) fn decide_for(
     access: Access,
     config: &Config,
+    others: Option<Vec<NamedUser>>,
     principals: &Arc<Principals>,
     ceiling: &Arc<MemoryCeiling>,
     mailboxes: &Arc<Mailboxes>,
@@ -29,7 +30,7 @@ pub(super) fn decide_for(
         }
     };
     let authenticator =
-        Authenticator::read(config, principals, ceiling, Box::new(close)).map_err(|error| match error {
+        Authenticator::read(config, others, principals, ceiling, Box::new(close)).map_err(|error| match error {
             SourceError::Passwords(error) => StartError::Passwords(error),
             SourceError::Random(error) => StartError::Random(error),
             SourceError::Thread(error) => StartError::Thread(error),

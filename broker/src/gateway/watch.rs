@@ -49,11 +49,8 @@ impl FileWatch {
             let mailboxes = gateway.mailboxes.0.clone();
             watched.push(Arc::new(CertificatesInUse { certificates, mailboxes }));
         }
-        if let Some(rules) = &gateway.rules {
-            if let Some(admin) = &gateway.admin {
-                admin.tell_of_permissions(rules.file());
-            }
-            watched.push(rules.clone());
+        if let (Some(admin), Some(report)) = (&gateway.admin, gateway.rules.report()) {
+            admin.tell_of_permissions(report);
         }
         if let Some(authenticator) = &gateway.authenticator {
             if let Some(admin) = &gateway.admin {
@@ -61,6 +58,7 @@ impl FileWatch {
             }
             watched.extend(authenticator.files());
         }
+        watched.extend(gateway.rules.file.iter().map(|rules| rules.clone() as Arc<dyn FromFiles>));
         if watched.is_empty() {
             return Ok(None);
         }

@@ -42,4 +42,4 @@ pub(crate) use mailbox::Mail;
 pub use mailbox::NoAnswer;
 pub(crate) use mailbox::{KEPT_MAIL_BYTES, LocalConnection, Mailboxes, most_bytes_in_transit};
 pub(crate) use persistence::{CREDIT_PARTS, OpenStore, StoreStartError, body_budget, describe_damage, kind_name};
-pub(crate) use task::{SHUTDOWN_TIME, ShardPlan, run};
+pub(crate) use task::{SHUTDOWN_TIME, ShardPlan, ShardRules, run};

@@ -8,7 +8,7 @@ use super::events::EventSender;
 use super::mailbox::{KEPT_ENTRIES, Mailboxes};
 use super::persistence::{Persistence, credit_below, restore};
 use super::shared::Shard;
-use crate::access::{Access, Denials, Principals, RuleAuthorizer};
+use crate::access::{Access, Denials, Principals};
 use crate::net::{Accepting, Admission, ByteQueue};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory, MemoryCeiling, Mount, Permissions};
 use goldcrest_store::{Handle, LogStore};
@@ -32,6 +32,9 @@ pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// A turn in which the core counts so much work is long: it takes a fraction of a millisecond.
 const LONG: u64 = 4_096;
 
+/// The rules of a shard, and where it finds what they denied.
+pub(crate) type ShardRules = (Permissions<'static>, Arc<Denials>);
+
 /// Everything that a shard needs when it begins.
 pub(crate) struct ShardPlan {
     pub(crate) config: goldcrest_core::Config<'static>,
@@ -47,7 +50,7 @@ pub(crate) struct ShardPlan {
     /// The mount of each listener.
     pub(crate) mounts: Arc<[Option<Mount>]>,
     /// The rules of this shard, and where it finds what they denied; `None`: `access` has permissions, or everything is permitted.
-    pub(crate) rules: Option<(Arc<RuleAuthorizer>, Arc<Denials>)>,
+    pub(crate) rules: Option<ShardRules>,
     pub(crate) events: EventSender,
     /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
@@ -100,11 +103,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Accep
     let goldcrest_core::Shard { index, count: shards } = config.shard;
     let memory = Memory::owned(&capacity, &config.limits, config.shard).under(&ceiling);
     ByteQueue::keep_spares(spare_bytes);
-    let (authorizer, denials) = rules.unzip();
-    let permissions = match authorizer {
-        Some(authorizer) => Permissions::from(authorizer),
-        None => access.permissions.unwrap_or_else(|| Permissions::from(&AllowAll)),
-    };
+    let (rules, denials) = rules.unzip();
+    let permissions = rules.or(access.permissions).unwrap_or_else(|| Permissions::from(&AllowAll));
     let mut broker = Broker::new(memory, config, permissions);
     let persistence = match store {
         Some((log, handle)) => {

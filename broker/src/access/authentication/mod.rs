@@ -16,13 +16,14 @@ mod password_hash;
 mod refusals;
 
 pub use password_file::PasswordFileError;
-pub(crate) use password_file::{PasswordLine, check_name, lines, read_text};
+pub(crate) use password_file::{NamedUser, PasswordLine, check_name, lines, read_text};
 pub(crate) use password_hash::PasswordHash;
 pub(crate) use refusals::RefusalCounts;
 
 use super::{AccessRequest, ConnectRequest, Decide, Decision, Principals, Reply, Secret};
 use crate::config::{AuthenticationSource, Config, FromFiles, Listener, UserNameFrom};
 use crate::net::ClientCertificate;
+use data_encoding::HEXLOWER;
 use goldcrest_core::{MemoryCeiling, Principal};
 use hashers::{Check, CheckOutcome, CheckedCredentials, Hashers};
 use password_file::{Known, PasswordFile, PasswordTable, TellRemoved};
@@ -47,6 +48,8 @@ pub(crate) struct Authenticator {
     adopts_anonymous_sessions: bool,
     /// A client in the process of the gateway is trusted as one of this machine is.
     in_process: ListenerRules,
+    /// The Client Identifier of the gateway's own client, which nobody else knows.
+    own_client_id: Box<str>,
     shared: Arc<SharedParts>,
     /// `None` without a password file.
     hashers: Option<Hashers>,
@@ -78,12 +81,13 @@ pub(crate) enum SourceError {
 
 impl Authenticator {
     /// Reads what the configuration names; `None` if it names no source of users. `removed` is called with users that are gone or have other
-    /// passwords.
+    /// passwords. `others` are the users of [`Config::dynamic_security`].
     ///
     /// # Errors
     /// A file can't be used, or the system refuses a thread or random numbers.
     pub(crate) fn read(
         config: &Config,
+        others: Option<Vec<NamedUser>>,
         principals: &Arc<Principals>,
         memory: &Arc<MemoryCeiling>,
         removed: TellRemoved,
@@ -92,8 +96,13 @@ impl Authenticator {
             return Ok(None);
         }
         let (mut passwords, mut hashers) = (None, None);
-        if let Some(path) = &config.authentication.password_file {
-            let file = PasswordFile::read(path, new_key()?, removed).map_err(SourceError::Passwords)?;
+        let of_others = config.dynamic_security.as_ref().zip(others);
+        let file = match (&config.authentication.password_file, of_others) {
+            (Some(path), _) => Some(PasswordFile::read(path, new_key()?, removed).map_err(SourceError::Passwords)?),
+            (None, Some((path, users))) => Some(PasswordFile::of_users(path, users, new_key()?, removed)),
+            (None, None) => None,
+        };
+        if let Some(file) = file {
             warn_of_memory(&file, memory);
             passwords = Some(Arc::new(file));
             let patience = PATIENCE.min(Duration::from_millis(config.broker.connect_timeout_ms.into()) / 2);
@@ -112,7 +121,21 @@ impl Authenticator {
         let shared = SharedParts { passwords, principals: principals.clone(), refusals: Arc::default() };
         let listeners = config.listeners.iter().map(rules).collect();
         let adopts_anonymous_sessions = config.authentication.adopt_anonymous_sessions;
-        Ok(Some(Self { listeners, adopts_anonymous_sessions, in_process, shared: Arc::new(shared), hashers }))
+        let own_client_id = new_client_id()?;
+        let shared = Arc::new(shared);
+        Ok(Some(Self { listeners, adopts_anonymous_sessions, in_process, own_client_id, shared, hashers }))
+    }
+
+    /// The Client Identifier with which a client in the process of the gateway is accepted as [`Principals::GATEWAY`].
+    pub(crate) fn own_client_id(&self) -> &str {
+        &self.own_client_id
+    }
+
+    /// Replaces the users of [`Config::dynamic_security`].
+    pub(crate) fn replace_users(&self, users: Vec<NamedUser>) {
+        if let Some(passwords) = &self.shared.passwords {
+            passwords.replace(users);
+        }
     }
 
     /// What was made of files.
@@ -125,29 +148,30 @@ impl Authenticator {
     }
 
     /// Compares credentials with the password file.
-    fn check(&self, user: String, password: Option<Secret>, reply: Reply) {
+    fn check(&self, client_id: &str, user: String, password: Option<Secret>, reply: Reply) {
         let shared = &self.shared;
         let (Some(passwords), Some(hashers)) = (&shared.passwords, &self.hashers) else {
             return reply.send(shared.refuse(RefusalReason::UnknownUser, &user));
         };
         let table = passwords.table();
         let wrong = if table.has(&user) { RefusalReason::WrongPassword } else { RefusalReason::UnknownUser };
+        let may_have_id = table.may_have(&user, client_id);
         let password = password.filter(|it| it.len() <= PASSWORD_BYTES && user.len() <= Principals::NAME_BYTES);
         let Some(password) = password else {
             return reply.send(shared.refuse(wrong, &user));
         };
         match passwords.look_up(&table, &user, &password) {
-            Known::Right => shared.accept_user(passwords, &table, &user, reply),
-            Known::Wrong => reply.send(shared.refuse(wrong, &user)),
+            Known::Right if may_have_id => shared.accept_user(passwords, &table, &user, reply),
+            Known::Right | Known::Wrong => reply.send(shared.refuse(wrong, &user)),
             Known::Unclear => {
                 let (shared, passwords) = (shared.clone(), passwords.clone());
                 let done =
                     move |checked, CheckedCredentials { table, user, password }: CheckedCredentials| match checked {
-                        CheckOutcome::Right => {
+                        CheckOutcome::Right if may_have_id => {
                             passwords.note_right(&table, &user, &password);
                             shared.accept_user(&passwords, &table, &user, reply);
                         }
-                        CheckOutcome::Wrong => reply.send(shared.refuse(wrong, &user)),
+                        CheckOutcome::Right | CheckOutcome::Wrong => reply.send(shared.refuse(wrong, &user)),
                         CheckOutcome::Busy => reply.send(shared.refuse(RefusalReason::Busy, &user)),
                     };
                 let credentials = CheckedCredentials { table, user: user.into(), password };
@@ -165,9 +189,12 @@ impl Decide for Authenticator {
     fn decide(&self, request: AccessRequest, reply: Reply) {
         let shared = &self.shared;
         let AccessRequest { listener, certificate, connect, method, .. } = request;
-        let Some(ConnectRequest { user_name, password, .. }) = connect.filter(|_| method.is_none()) else {
+        let Some(ConnectRequest { client_id, user_name, password }) = connect.filter(|_| method.is_none()) else {
             return reply.send(shared.refusals.refuse(RefusalReason::UnknownMethod, None));
         };
+        if listener.is_none() && client_id == *self.own_client_id {
+            return reply.send(Decision::accept(Principals::GATEWAY));
+        }
         let rules = match listener {
             Some(listener) => self.listeners.get(usize::from(listener)),
             None => Some(&self.in_process),
@@ -184,7 +211,7 @@ impl Decide for Authenticator {
                 }
                 AuthenticationSource::Password => {
                     if let Some(user) = user.as_ref().filter(|user| shared.has(user)) {
-                        return self.check(user.clone(), password, reply);
+                        return self.check(&client_id, user.clone(), password, reply);
                     }
                 }
             }
@@ -195,7 +222,7 @@ impl Decide for Authenticator {
             return reply.send(Decision::accept(Principal::ANONYMOUS));
         }
         match user {
-            Some(user) => self.check(user, password, reply),
+            Some(user) => self.check(&client_id, user, password, reply),
             None => reply.send(shared.refusals.refuse(RefusalReason::NoCredentials, None)),
         }
     }
@@ -241,6 +268,13 @@ fn name_in(certificate: &ClientCertificate, from: UserNameFrom) -> Option<Cow<'_
 
 fn first(names: &[Box<str>]) -> Option<Cow<'_, str>> {
     names.first().map(|name| Cow::Borrowed(&**name))
+}
+
+/// A Client Identifier that nobody can guess.
+fn new_client_id() -> Result<Box<str>, SourceError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(SourceError::Random)?;
+    Ok(format!("goldcrest-{}", HEXLOWER.encode(&random)).into())
 }
 
 /// A random key for the fingerprints of credentials.

@@ -34,10 +34,11 @@ impl fmt::Display for PasswordFileError {
 
 impl std::error::Error for PasswordFileError {}
 
-/// The users of a password file as they are at present.
+/// The users of a file as they are at present.
 pub(super) struct PasswordFile {
     path: PathBuf,
-    watched: WatchedFiles,
+    /// `None`: the gateway changes the file itself.
+    watched: Option<WatchedFiles>,
     table: RwLock<Arc<PasswordTable>>,
     /// For the fingerprints of credentials that were found right.
     key: hmac::Key,
@@ -58,8 +59,19 @@ pub(super) struct PasswordTable {
 /// The line of one user.
 struct PasswordEntry {
     hash: PasswordHash,
+    /// If there is one, the user may connect with this Client Identifier alone.
+    client_id: Option<Box<str>>,
     /// The fingerprint of the password that was found right. A line has one right password, so this is all that is to be remembered of it.
     verified: OnceLock<[u8; 32]>,
+}
+
+/// A user, as another file than a password file has it.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedUser {
+    pub(crate) name: Box<str>,
+    pub(crate) hash: PasswordHash,
+    /// If there is one, the user may connect with this Client Identifier alone.
+    pub(crate) client_id: Option<Box<str>>,
 }
 
 /// What is known of credentials at once.
@@ -80,7 +92,34 @@ impl PasswordFile {
         let contents = format!("the passwords of {}", path.display());
         let (watched, table) = WatchedFiles::read(vec![path.to_owned()], contents, || PasswordTable::read(path))?;
         let (path, table) = (path.to_owned(), RwLock::new(Arc::new(table)));
-        Ok(Self { path, watched, table, key, removed })
+        Ok(Self { path, watched: Some(watched), table, key, removed })
+    }
+
+    /// These users, of the file at `path`. `removed` is called with one that is gone or changed while its password was checked.
+    pub(super) fn of_users(path: &Path, users: Vec<NamedUser>, key: hmac::Key, removed: TellRemoved) -> Self {
+        let table = RwLock::new(Arc::new(PasswordTable::of_users(users)));
+        Self { path: path.to_owned(), watched: None, table, key, removed }
+    }
+
+    /// Replaces all users. The connections of those that are gone stay open.
+    pub(super) fn replace(&self, users: Vec<NamedUser>) {
+        self.take_over(PasswordTable::of_users(users));
+    }
+
+    /// Replaces the table, with what is known of passwords that are the same. Returns the users that are gone or have other passwords, and whether
+    /// there are others.
+    fn take_over(&self, mut new: PasswordTable) -> (Vec<Box<str>>, bool) {
+        let old = self.table();
+        let mut removed = Vec::new();
+        for (user, entry) in &old.users {
+            match new.users.get_mut(user) {
+                Some(same) if same.hash == entry.hash => same.verified.clone_from(&entry.verified),
+                _ => removed.push(user.clone()),
+            }
+        }
+        let are_others = !removed.is_empty() || old.users.len() != new.users.len();
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        (removed, are_others)
     }
 
     pub(super) fn table(&self) -> Arc<PasswordTable> {
@@ -116,8 +155,9 @@ impl PasswordFile {
     /// Has the connections of a user closed whose line is not that of `table` any more.
     pub(super) fn close_if_changed(&self, table: &PasswordTable, user: &str) {
         let current = self.table();
-        let hash_in = |table: &PasswordTable| table.users.get(user).map(|entry| entry.hash.clone());
-        if !std::ptr::eq(&*current, table) && hash_in(&current) != hash_in(table) {
+        let line_in =
+            |table: &PasswordTable| table.users.get(user).map(|entry| (entry.hash.clone(), entry.client_id.clone()));
+        if !std::ptr::eq(&*current, table) && line_in(&current) != line_in(table) {
             (self.removed)(&[user.into()]);
         }
     }
@@ -136,26 +176,18 @@ impl PasswordFile {
 
 impl FromFiles for PasswordFile {
     fn refresh(&self, which: Refresh) {
-        let Some(mut new) = self.watched.refresh(which, || PasswordTable::read(&self.path)) else { return };
-        let old = self.table();
-        let mut removed = Vec::new();
-        for (user, entry) in &old.users {
-            match new.users.get_mut(user) {
-                Some(same) if same.hash == entry.hash => same.verified.clone_from(&entry.verified),
-                _ => removed.push(user.clone()),
-            }
-        }
-        let is_same = removed.is_empty() && old.users.len() == new.users.len();
+        let Some(watched) = &self.watched else { return };
+        let Some(new) = watched.refresh(which, || PasswordTable::read(&self.path)) else { return };
         let users = new.users.len();
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-        if !is_same {
+        let (removed, are_others) = self.take_over(new);
+        if are_others {
             tracing::info!(users, "the passwords of {} were read anew", self.path.display());
         }
         (self.removed)(&removed);
     }
 
     fn faults(&self) -> Vec<String> {
-        self.watched.fault().into_iter().collect()
+        self.watched.iter().filter_map(WatchedFiles::fault).collect()
     }
 }
 
@@ -179,11 +211,26 @@ impl PasswordTable {
         let mut users = HashMap::new();
         for line in lines(path, text) {
             if let PasswordLine::User { name, hash } = line? {
-                users.insert(Box::from(name), PasswordEntry { hash, verified: OnceLock::new() });
+                users.insert(Box::from(name), PasswordEntry { hash, client_id: None, verified: OnceLock::new() });
             }
         }
         let usual = usual(&users);
         Ok(Self { users, usual })
+    }
+
+    fn of_users(users: Vec<NamedUser>) -> Self {
+        let entry = |NamedUser { name, hash, client_id }: NamedUser| {
+            (name, PasswordEntry { hash, client_id, verified: OnceLock::new() })
+        };
+        let users = users.into_iter().map(entry).collect();
+        let usual = usual(&users);
+        Self { users, usual }
+    }
+
+    /// Whether the user may connect with this Client Identifier.
+    pub(super) fn may_have(&self, user: &str, client_id: &str) -> bool {
+        let own = self.users.get(user).and_then(|entry| entry.client_id.as_deref());
+        own.is_none_or(|own| own == client_id)
     }
 
     pub(super) fn has(&self, user: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The commands about clients.
 
-use super::command::{Checked, CommandContext, CommandResult, part_of};
+use super::command::{CommandContext, CommandResult, CommandValue, part_of};
 use super::command_fields::{groups_in, name_of_client, name_of_role, optional_texts, priority, roles_in};
 use super::document_json::ClientJson;
 use super::json_fields::{JsonFields, is_utf8_of_mqtt};
@@ -9,12 +9,12 @@ use crate::access::Principals;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> Checked<&'d mut ClientEntry> {
+fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> CommandValue<&'d mut ClientEntry> {
     document.clients.get_mut(name).ok_or(Cow::Borrowed("Client not found"))
 }
 
 /// The Client Identifier in a command; `missing` says that it is none. An empty one stands for none.
-fn client_id_in<'v>(fields: JsonFields<'v>, missing: &'static str) -> Checked<Option<&'v str>> {
+fn client_id_in<'v>(fields: JsonFields<'v>, missing: &'static str) -> CommandValue<Option<&'v str>> {
     let client_id = fields.optional_text("clientid").map_err(|_| missing)?;
     if client_id.is_some_and(|client_id| !is_utf8_of_mqtt(client_id)) {
         return Err("Client ID not valid UTF-8".into());

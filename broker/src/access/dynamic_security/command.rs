@@ -27,10 +27,10 @@ pub(super) struct CommandContext<'d> {
 }
 
 /// A value, or why a command fails, in words.
-pub(super) type Checked<T> = Result<T, Cow<'static, str>>;
+pub(super) type CommandValue<T> = Result<T, Cow<'static, str>>;
 
 /// The result of a command: data, if it gives any.
-pub(super) type CommandResult = Checked<Option<Value>>;
+pub(super) type CommandResult = CommandValue<Option<Value>>;
 
 impl CommandContext<'_> {
     pub(super) fn changed(&mut self) {

@@ -1,31 +1,34 @@
 //! What the commands have in common: names, priorities, and lists of them.
 
-use super::command::Checked;
+use super::command::CommandValue;
 use super::document_json::{is_acl_topic, read_acls};
 use super::json_fields::{JsonFields, is_utf8_of_mqtt};
 use super::security_document::{AclKind, NO_PRIORITY, Priorities, RoleEntry, SecurityDocument, Texts, clamped};
 use std::borrow::Cow;
 
 /// The user name in a command.
-pub(super) fn name_of_client<'v>(fields: JsonFields<'v>) -> Checked<&'v str> {
+pub(super) fn name_of_client<'v>(fields: JsonFields<'v>) -> CommandValue<&'v str> {
     let name = fields.text("username").map_err(|_| "Invalid/missing username")?;
     is_utf8_of_mqtt(name).then_some(name).ok_or(Cow::Borrowed("Username not valid UTF-8"))
 }
 
 /// The name of the group in a command.
-pub(super) fn name_of_group<'v>(fields: JsonFields<'v>) -> Checked<&'v str> {
+pub(super) fn name_of_group<'v>(fields: JsonFields<'v>) -> CommandValue<&'v str> {
     let name = fields.text("groupname").map_err(|_| "Invalid/missing groupname")?;
     is_utf8_of_mqtt(name).then_some(name).ok_or(Cow::Borrowed("Group name not valid UTF-8"))
 }
 
 /// The name of the role in a command.
-pub(super) fn name_of_role<'v>(fields: JsonFields<'v>) -> Checked<&'v str> {
+pub(super) fn name_of_role<'v>(fields: JsonFields<'v>) -> CommandValue<&'v str> {
     let name = fields.text("rolename").map_err(|_| "Invalid/missing rolename")?;
     is_utf8_of_mqtt(name).then_some(name).ok_or(Cow::Borrowed("Role name not valid UTF-8"))
 }
 
 /// The name of a client and that of a group, which both have to be there.
-pub(super) fn client_and_group<'v>(document: &SecurityDocument, fields: JsonFields<'v>) -> Checked<(&'v str, &'v str)> {
+pub(super) fn client_and_group<'v>(
+    document: &SecurityDocument,
+    fields: JsonFields<'v>,
+) -> CommandValue<(&'v str, &'v str)> {
     let (client, group) = (name_of_client(fields)?, name_of_group(fields)?);
     if !document.clients.contains_key(client) {
         return Err("Client not found".into());
@@ -37,7 +40,10 @@ pub(super) fn client_and_group<'v>(document: &SecurityDocument, fields: JsonFiel
 }
 
 /// The name of a group and that of a role, which both have to be there.
-pub(super) fn group_and_role<'v>(document: &SecurityDocument, fields: JsonFields<'v>) -> Checked<(&'v str, &'v str)> {
+pub(super) fn group_and_role<'v>(
+    document: &SecurityDocument,
+    fields: JsonFields<'v>,
+) -> CommandValue<(&'v str, &'v str)> {
     let (group, role) = (name_of_group(fields)?, name_of_role(fields)?);
     if !document.groups.contains_key(group) {
         return Err("Group not found".into());
@@ -54,7 +60,7 @@ pub(super) fn priority(fields: JsonFields<'_>) -> i32 {
 }
 
 /// The texts of a new entry.
-pub(super) fn optional_texts(fields: JsonFields<'_>) -> Checked<Texts> {
+pub(super) fn optional_texts(fields: JsonFields<'_>) -> CommandValue<Texts> {
     let name = fields.optional_text("textname").map_err(|_| "Invalid/missing textname")?;
     let description = fields.optional_text("textdescription").map_err(|_| "Invalid/missing textdescription")?;
     Ok(Texts { name: name.map(str::to_owned), description: description.map(str::to_owned) })
@@ -72,7 +78,7 @@ impl Texts {
 }
 
 /// The roles in a command that says which roles a client or a group has; `None` if it does not say.
-pub(super) fn roles_in(document: &SecurityDocument, fields: JsonFields<'_>) -> Checked<Option<Priorities>> {
+pub(super) fn roles_in(document: &SecurityDocument, fields: JsonFields<'_>) -> CommandValue<Option<Priorities>> {
     const INVALID: &str = "'roles' not an array or missing/invalid rolename";
     let Some(roles) = fields.optional_list("roles").map_err(|_| INVALID)? else { return Ok(None) };
     let mut found = Priorities::default();
@@ -92,7 +98,7 @@ pub(super) fn groups_in<'v>(
     document: &SecurityDocument,
     fields: JsonFields<'v>,
     unknown: &'static str,
-) -> Checked<Option<Vec<(&'v str, i32)>>> {
+) -> CommandValue<Option<Vec<(&'v str, i32)>>> {
     let Ok(Some(groups)) = fields.optional_list("groups") else { return Ok(None) };
     let mut found = Vec::new();
     for group in groups.iter().filter_map(JsonFields::of) {
@@ -107,7 +113,7 @@ pub(super) fn groups_in<'v>(
 }
 
 /// The members in a command that says who is in a group; `None` if it does not say.
-pub(super) fn members_in(document: &SecurityDocument, fields: JsonFields<'_>) -> Checked<Option<Priorities>> {
+pub(super) fn members_in(document: &SecurityDocument, fields: JsonFields<'_>) -> CommandValue<Option<Priorities>> {
     let Ok(Some(clients)) = fields.optional_list("clients") else { return Ok(None) };
     let mut members = Priorities::default();
     for client in clients.iter().filter_map(JsonFields::of) {
@@ -122,7 +128,7 @@ pub(super) fn members_in(document: &SecurityDocument, fields: JsonFields<'_>) ->
 }
 
 /// The ACLs in a command, as a role without anything else; `None` if it has none. Mosquitto leaves out what makes no sense.
-pub(super) fn acls_in(fields: JsonFields<'_>) -> Checked<Option<RoleEntry>> {
+pub(super) fn acls_in(fields: JsonFields<'_>) -> CommandValue<Option<RoleEntry>> {
     if !matches!(fields.optional_list("acls"), Ok(Some(_))) {
         return Ok(None);
     }
@@ -131,7 +137,7 @@ pub(super) fn acls_in(fields: JsonFields<'_>) -> Checked<Option<RoleEntry>> {
 }
 
 /// The kind and topic of the ACL in a command.
-pub(super) fn acl_in<'v>(fields: JsonFields<'v>) -> Checked<(AclKind, &'v str)> {
+pub(super) fn acl_in<'v>(fields: JsonFields<'v>) -> CommandValue<(AclKind, &'v str)> {
     let kind = fields.text("acltype").map_err(|_| "Invalid/missing acltype")?;
     let kind = AclKind::of(kind).ok_or("Unknown acltype")?;
     let topic = fields.text("topic").map_err(|_| "Invalid/missing topic")?;

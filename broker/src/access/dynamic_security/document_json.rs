@@ -220,8 +220,8 @@ impl Reader {
             password: password(fields, place)?,
             roles: self.roles(fields, place)?,
         };
-        if let Some(fault) = client.password.as_ref().and_then(StoredPassword::fault) {
-            self.remarks.push(format!("{place}: the user can't connect, because of the password {fault}"));
+        if let Some(Err(fault)) = client.password.as_ref().map(StoredPassword::to_hash) {
+            self.remarks.push(format!("{place}: the user can't connect, because of the password: {fault}"));
         }
         Ok(put(&mut self.document.clients, name, client))
     }

@@ -1,6 +1,6 @@
 //! The commands about groups.
 
-use super::command::{Checked, CommandContext, CommandResult, part_of};
+use super::command::{CommandContext, CommandResult, CommandValue, part_of};
 use super::command_fields::{
     client_and_group, group_and_role, members_in, name_of_group, optional_texts, priority, roles_in,
 };
@@ -10,7 +10,7 @@ use super::security_document::{GroupEntry, Priorities, SecurityDocument};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> Checked<&'d mut GroupEntry> {
+fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> CommandValue<&'d mut GroupEntry> {
     document.groups.get_mut(name).ok_or(Cow::Borrowed("Group not found"))
 }
 

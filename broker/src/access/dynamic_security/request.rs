@@ -162,13 +162,24 @@ fn run(context: &mut CommandContext<'_>, name: &str, fields: JsonFields<'_>) -> 
 fn set_default_access(context: &mut CommandContext<'_>, fields: JsonFields<'_>) -> CommandResult {
     let Ok(Some(acls)) = fields.optional_list("acls") else { return Err("Missing/invalid actions array".into()) };
     for acl in acls.iter().filter_map(JsonFields::of) {
-        let (Ok(name), Ok(Some(allows))) = (acl.text("acltype"), acl.optional_bool("allow")) else { continue };
+        let (Ok(name), Some(allows)) = (acl.text("acltype"), allows(acl)) else { continue };
         if let Some(default) = context.document.default_access.named_mut(name) {
             *default = allows;
         }
     }
     context.changed();
     Ok(None)
+}
+
+/// Whether an ACL of a command allows; `None` if it does not say. mosquitto_ctrl 2.0.11 says `"access": "allow"` and not `"allow": true`, which the
+/// plugin of the same version takes for nothing.
+fn allows(acl: JsonFields<'_>) -> Option<bool> {
+    let in_words = || match acl.text("access").ok()? {
+        "allow" => Some(true),
+        "deny" => Some(false),
+        _ => None,
+    };
+    acl.optional_bool("allow").ok().flatten().or_else(in_words)
 }
 
 fn get_default_access(context: &mut CommandContext<'_>, _: JsonFields<'_>) -> CommandResult {

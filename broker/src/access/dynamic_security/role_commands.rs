@@ -1,6 +1,6 @@
 //! The commands about roles.
 
-use super::command::{Checked, CommandContext, CommandResult, part_of};
+use super::command::{CommandContext, CommandResult, CommandValue, part_of};
 use super::command_fields::{acl_in, acls_in, name_of_role, optional_texts};
 use super::document_json::RoleJson;
 use super::json_fields::JsonFields;
@@ -8,7 +8,7 @@ use super::security_document::{AclEntry, RoleEntry, SecurityDocument, clamped};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> Checked<&'d mut RoleEntry> {
+fn find<'d>(document: &'d mut SecurityDocument, name: &str) -> CommandValue<&'d mut RoleEntry> {
     document.roles.get_mut(name).ok_or(Cow::Borrowed("Role not found"))
 }
 

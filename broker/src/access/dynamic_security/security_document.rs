@@ -221,6 +221,13 @@ fn sort(named: &mut [(&str, i32)]) {
 }
 
 impl SecurityDocument {
+    /// Whether something in the document denies to unsubscribe. The core always permits it.
+    pub(super) fn denies_to_unsubscribe(&self) -> bool {
+        let kinds = [AclKind::UnsubscribeLiteral, AclKind::UnsubscribePattern];
+        let denies = |role: &RoleEntry| kinds.iter().any(|kind| role.acls(*kind).iter().any(|acl| !acl.allows));
+        !self.default_access.unsubscribe || self.roles.values().any(denies)
+    }
+
     /// The groups of a client in the order in which they are asked.
     pub(super) fn groups_of(&self, client: &str) -> Vec<(&str, i32)> {
         let priority = |group: &GroupEntry| group.clients.get(client);

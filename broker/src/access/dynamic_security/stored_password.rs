@@ -1,5 +1,6 @@
 //! The hash of a password, as it stands in the document.
 
+use crate::access::PasswordHash;
 use data_encoding::BASE64;
 use ring::pbkdf2;
 use std::fmt;
@@ -36,11 +37,12 @@ impl StoredPassword {
         Ok(Self(format!("$7${ITERATIONS}${}${}", BASE64.encode(&salt), BASE64.encode(&hash)).into()))
     }
 
-    /// Why no password can have this hash; `None` if one can.
-    pub(super) fn fault(&self) -> Option<String> {
-        let (iterations, salt, hash) = self.pbkdf2_parts()?;
-        let is_base64 = |text: &str| BASE64.decode(text.as_bytes()).is_ok_and(|bytes| !bytes.is_empty());
-        (iterations == 0 || !is_base64(salt) || !is_base64(hash)).then(|| "hash, which makes no sense".to_owned())
+    /// What a password is compared with.
+    ///
+    /// # Errors
+    /// Why no password can have this hash, in words that do not repeat it.
+    pub(super) fn to_hash(&self) -> Result<PasswordHash, String> {
+        PasswordHash::parse(&self.0)
     }
 
     pub(super) fn as_str(&self) -> &str {

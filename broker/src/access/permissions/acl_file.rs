@@ -16,8 +16,9 @@
 //! In two points this differs from Mosquitto. A name with a slash stands in no pattern: there it makes several levels of one. And a subscription
 //! that can never get a message is refused.
 
+use super::rule::{Rule, RuleAction};
 use super::rule_filter::{Placeholders, RuleFilter};
-use super::rule_list::{Rule, RuleAction, RuleList, SubscribeMode};
+use super::rule_list::{RuleList, SubscribeMode};
 use super::rule_set::RuleSet;
 use crate::config::ConfigError;
 use std::collections::BTreeMap;

@@ -75,12 +75,13 @@ impl DenialCounts {
         self.0[action as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The count of each action and reason.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (DeniedAction, DenialReason, u64)> {
-        DeniedAction::ALL.into_iter().flat_map(move |action| {
+    /// The count of each action and reason, by their names.
+    pub(crate) fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let of_action = |action: DeniedAction| {
             let count = move |reason| self.0[action as usize][reason as usize].load(Ordering::Relaxed);
-            DenialReason::ALL.into_iter().map(move |reason| (action, reason, count(reason)))
-        })
+            DenialReason::ALL.into_iter().map(move |reason| (action.as_str(), reason.as_str(), count(reason)))
+        };
+        DeniedAction::ALL.into_iter().flat_map(of_action).collect()
     }
 }
 

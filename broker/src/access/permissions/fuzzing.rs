@@ -1,7 +1,8 @@
 //! For fuzzing: any bytes as a file of permissions.
 
+use super::rule::RuleAction;
 use super::rule_filter::SubjectNames;
-use super::rule_list::{RuleAction, RuleList};
+use super::rule_list::RuleList;
 use super::rule_set::RuleSet;
 use super::{acl_file, toml_file};
 use goldcrest_core::{Subscribable, TopicFilter, TopicName};

@@ -55,9 +55,9 @@ impl PermissionFile {
         Arc::new(Denials::new(self.counts.clone()))
     }
 
-    /// How often something was denied: the action, the reason and the count.
-    pub(crate) fn denied(&self) -> Vec<(&'static str, &'static str, u64)> {
-        self.counts.all().map(|(action, reason, count)| (action.as_str(), reason.as_str(), count)).collect()
+    /// How often something was denied.
+    pub(crate) fn counts(&self) -> &Arc<DenialCounts> {
+        &self.counts
     }
 
     /// Reads the file anew if it has changed, or in any case. Returns whether there are other rules now. If the file can't be used the old

@@ -1,8 +1,9 @@
 //! Answers the questions of a shard's core by the rules.
 
 use super::denials::{Denial, DenialReason, Denials, DeniedAction};
+use super::rule::RuleAction;
 use super::rule_filter::SubjectNames;
-use super::rule_list::{Decided, RuleAction, RuleList};
+use super::rule_list::{Decided, RuleList};
 use super::rule_set::{ListId, RuleSet};
 use crate::access::Principals;
 use goldcrest_core::codec::QoS;

@@ -101,6 +101,8 @@ pub(crate) enum Placeholders {
     /// `%c` and `%u` are ordinary text.
     Nowhere,
     WholeLevels,
+    /// `%c` and `%u` are ordinary text where they are a part of a level.
+    WholeLevelsOrText,
     Anywhere,
 }
 
@@ -136,6 +138,11 @@ impl RuleFilter {
             rest => Shape::Levels(rest.into()),
         };
         Ok(Self { text: text.into(), start, has_text, shape, has_client_id, has_user })
+    }
+
+    /// The filter as it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
     }
 
     pub(crate) fn has_client_id(&self) -> bool {
@@ -267,6 +274,7 @@ fn level_of(level: &str, placeholders: Placeholders) -> Result<FilterLevel, Rule
         (_, Placeholders::Nowhere) => return Ok(FilterLevel::Text(level.into())),
         ("%c", _) => return Ok(FilterLevel::Named([LevelPart::Name(Placeholder::ClientId)].into())),
         ("%u", _) => return Ok(FilterLevel::Named([LevelPart::Name(Placeholder::User)].into())),
+        (_, Placeholders::WholeLevelsOrText) => return Ok(FilterLevel::Text(level.into())),
         _ => {}
     }
     let mut parts = Vec::new();

@@ -1,49 +1,11 @@
 //! The rules of one user in their order, and what they say about a topic or a filter.
 
 use super::filter_sets::{contains, intersect, intersection};
-use super::rule_filter::{RuleFilter, SubjectNames, TopicStart, head_of};
+use super::rule::{Rule, RuleAction};
+use super::rule_filter::{SubjectNames, TopicStart, head_of};
+use super::separate_rules::SeparateRules;
 use goldcrest_core::Subscribable;
 use std::borrow::Cow;
-use std::sync::Arc;
-
-/// What a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum RuleAction {
-    /// To publish to a topic.
-    Publish,
-    /// To be sent messages of a topic, and to subscribe to it.
-    Receive,
-}
-
-/// One rule. Which action it is about stands beside it.
-#[derive(Clone, Debug)]
-pub(crate) struct Rule {
-    pub(crate) allows: bool,
-    pub(crate) filter: RuleFilter,
-    /// The rule is not about clients whose user name or Client Identifier has a `+` or `#`.
-    pub(crate) is_for_plain_names: bool,
-    /// Where the rule stands, for the log.
-    pub(crate) origin: Arc<str>,
-}
-
-impl Rule {
-    fn matches(&self, topic: &str, names: &SubjectNames<'_>) -> bool {
-        self.filter.matches(topic, names, !self.allows) && (!self.is_for_plain_names || are_plain(names))
-    }
-
-    /// The filter of this rule for a client with these names; `None` if the rule is not about any topic then.
-    fn filter_for(&self, names: &SubjectNames<'_>) -> Option<Cow<'_, str>> {
-        if self.is_for_plain_names && !are_plain(names) {
-            return None;
-        }
-        self.filter.with_names(names, !self.allows)
-    }
-}
-
-fn are_plain(names: &SubjectNames<'_>) -> bool {
-    let is_plain = |name: &[u8]| !name.contains(&b'+') && !name.contains(&b'#');
-    is_plain(names.client_id) && names.user.is_none_or(is_plain)
-}
 
 /// When a subscription is granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +25,8 @@ pub(crate) struct RuleList {
     /// About subscriptions and their messages.
     receive: OrderedRules,
     mode: SubscribeMode,
+    /// If there are any, these decide about subscriptions instead of `mode`, and where no rule matches.
+    separate: Option<Box<SeparateRules>>,
     needs_client_id: bool,
 }
 
@@ -95,8 +59,14 @@ impl RuleList {
             publish: of(RuleAction::Publish).collect(),
             receive: of(RuleAction::Receive).collect(),
             mode,
+            separate: None,
             needs_client_id: rules.iter().any(|(_, rule)| is_client_id(rule)),
         }
+    }
+
+    /// A list of these rules about messages, with others about subscriptions.
+    pub(crate) fn with_separate(rules: &[(RuleAction, Rule)], separate: SeparateRules) -> Self {
+        Self { separate: Some(Box::new(separate)), ..Self::new(SubscribeMode::Overlap, rules) }
     }
 
     /// Whether decisions depend on the Client Identifier.
@@ -105,7 +75,7 @@ impl RuleList {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.publish.rules.is_empty() && self.receive.rules.is_empty()
+        self.publish.rules.is_empty() && self.receive.rules.is_empty() && self.separate.is_none()
     }
 
     fn of(&self, action: RuleAction) -> &OrderedRules {
@@ -120,14 +90,38 @@ impl RuleList {
     pub(crate) fn decide(&self, action: RuleAction, topic: &str, names: &SubjectNames<'_>) -> Decided<'_> {
         let (head, list) = (head_of(topic.as_bytes()), self.of(action));
         let near = list.starts.iter().enumerate().filter(|(_, start)| start.is_at(head));
-        near.filter_map(|(at, _)| list.rules.get(at)).find(|rule| rule.matches(topic, names))
+        let decided = near.filter_map(|(at, _)| list.rules.get(at)).find(|rule| rule.matches(topic, names));
+        decided.or_else(|| self.separate.as_ref()?.default_for(action, topic))
     }
 
     /// Decides about a subscription to `filter`, which has no `$share/group/`; with the rule that denies it, if one does.
     pub(crate) fn subscribe(&self, filter: &str, names: &SubjectNames<'_>) -> (Subscribable, Decided<'_>) {
+        if let Some(separate) = &self.separate {
+            return match separate.decide(filter, names) {
+                Some(rule) if rule.allows => (self.readable(filter, names, separate), Some(rule)),
+                decided => (Subscribable::No, decided),
+            };
+        }
         match self.mode {
             SubscribeMode::Covered => self.covered(filter, names),
             SubscribeMode::Overlap => self.overlap(filter, names),
+        }
+    }
+
+    /// Which messages of a subscription that is granted may be read.
+    fn readable(&self, filter: &str, names: &SubjectNames<'_>, separate: &SeparateRules) -> Subscribable {
+        for rule in &self.receive.rules {
+            let Some(of_rule) = rule.filter_for(names) else { continue };
+            if rule.allows && contains(&of_rule, filter) {
+                return Subscribable::Wholly;
+            }
+            if !rule.allows && intersect(&of_rule, filter) {
+                return Subscribable::Partly;
+            }
+        }
+        match separate.default_for(RuleAction::Receive, filter) {
+            Some(_) => Subscribable::Wholly,
+            None => Subscribable::Partly,
         }
     }
 
@@ -174,7 +168,7 @@ impl RuleList {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule_filter::Placeholders;
+    use super::super::rule_filter::{Placeholders, RuleFilter};
     use super::*;
 
     fn list(mode: SubscribeMode, rules: &[&str]) -> RuleList {

@@ -53,7 +53,7 @@ impl Bench {
     }
 
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let all = self.counts.all().map(|(action, reason, count)| (action.as_str(), reason.as_str(), count));
+        let all = self.counts.all().into_iter();
         all.filter(|(_, _, count)| *count > 0).collect()
     }
 }

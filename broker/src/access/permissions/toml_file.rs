@@ -1,7 +1,8 @@
 //! The permissions of a gateway as a TOML file: roles with rules, and users with roles.
 
+use super::rule::{Rule, RuleAction};
 use super::rule_filter::{Placeholders, RuleFilter};
-use super::rule_list::{Rule, RuleAction, RuleList, SubscribeMode};
+use super::rule_list::{RuleList, SubscribeMode};
 use super::rule_set::{ListId, RuleSet};
 use crate::config::values::{Fault, Keys, OneOf, Table, Value as _, Word, list, string};
 use crate::config::{ConfigError, line_of, suggestion};

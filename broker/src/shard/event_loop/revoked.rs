@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 const WHY: &str = "the certificate of the client was revoked";
-const GONE: &str = "the user is gone, or has another password";
+const GONE: &str = "the user is gone, or has another password or other rights";
 
 impl Mailboxes {
     /// Has all shards close the connections with these certificates.

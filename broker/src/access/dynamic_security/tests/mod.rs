@@ -1,6 +1,7 @@
 //! Commands and their answers.
 
 mod files;
+mod rules;
 
 use super::command::Effects;
 use super::request::{MOST_COMMANDS, answer_request_with};
@@ -420,6 +421,11 @@ fn default_access_is_set_one_by_one() {
     let expected: Vec<_> = expected.into_iter().map(|(name, allows)| acl(name, allows)).collect();
     assert_eq!(tried.ok("getDefaultACLAccess", json!({})), json!({"acls": expected}));
     assert_eq!(tried.error("setDefaultACLAccess", json!({})), "Missing/invalid actions array");
+    // As mosquitto_ctrl 2.0.11 says it.
+    for (access, allows) in [("deny", false), ("allow", true), ("perhaps", true)] {
+        tried.ok("setDefaultACLAccess", json!({"acls": [{"acltype": "subscribe", "access": access}]}));
+        assert_eq!(tried.ok("getDefaultACLAccess", json!({}))["acls"][2], acl("subscribe", allows));
+    }
 }
 
 #[test]
