@@ -110,8 +110,7 @@ strategy = "hash_topic"
 #[test]
 fn permissions_come_from_one_file() {
     let config = read(ALL_KEYS).unwrap();
-    let file = PathBuf::from("/etc/goldcrest/permissions.toml");
-    assert_eq!(config.permissions, Some(PermissionSource::Toml(file)));
+    assert_eq!(config.permissions, Some(PermissionSource::Toml("/etc/goldcrest/permissions.toml".into())));
     assert!(config.broker.closes_denied_publishers);
     let security = config.dynamic_security.as_deref();
     assert_eq!(security, Some(std::path::Path::new("/var/lib/goldcrest/dynamic-security.json")));

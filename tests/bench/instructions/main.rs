@@ -7,12 +7,18 @@
 #[path = "../../../broker/src/access/permissions/filter_sets.rs"]
 mod filter_sets;
 #[allow(dead_code)]
+#[path = "../../../broker/src/access/permissions/rule.rs"]
+mod rule;
+#[allow(dead_code)]
 #[path = "../../../broker/src/access/permissions/rule_filter.rs"]
 mod rule_filter;
 #[allow(dead_code)]
 #[path = "../../../broker/src/access/permissions/rule_list.rs"]
 mod rule_list;
 mod rules;
+#[allow(dead_code)]
+#[path = "../../../broker/src/access/permissions/separate_rules.rs"]
+mod separate_rules;
 
 use goldcrest_core::codec::{Packet, Version, split};
 use goldcrest_core::internals::{Hasher, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};

@@ -1,7 +1,8 @@
 //! Ten rules for each client, by the code of the gateway.
 
+use crate::rule::{Rule, RuleAction};
 use crate::rule_filter::{Placeholders, RuleFilter, SubjectNames};
-use crate::rule_list::{Rule, RuleAction, RuleList, SubscribeMode};
+use crate::rule_list::{RuleList, SubscribeMode};
 use goldcrest_core::codec::QoS;
 use goldcrest_core::{Authorize, Subject, Subscribable, TopicFilter, TopicName};
 

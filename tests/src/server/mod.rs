@@ -20,7 +20,7 @@ use transport::Transport;
 pub struct Server(Kind);
 
 enum Kind {
-    Library(Library),
+    Library(Box<Library>),
     Process(Process),
 }
 
@@ -32,7 +32,7 @@ impl Server {
         Self(match config {
             Some(config) => Kind::Process(Process::start(shards, config)),
             None if of_environment => Kind::Process(Process::start(shards, &Config::gateway(0))),
-            None => Kind::Library(Library::start(shards)),
+            None => Kind::Library(Box::new(Library::start(shards))),
         })
     }
 
