@@ -3,6 +3,7 @@
 use super::{CHUNK, LONG_PACKET, Reading, SHORT_REST, Socket};
 use goldcrest_core::Instant;
 use goldcrest_core::codec::packet_len;
+use std::cell::RefCell;
 
 /// Whether there is memory for what a socket holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,31 @@ pub(super) struct BegunPacket {
     promised: usize,
 }
 
+thread_local! {
+    // Most reads end amid a packet.
+    #[expect(clippy::vec_box, reason = "a box goes from one connection to the next")]
+    static SPARES: RefCell<Vec<Box<BegunPacket>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl BegunPacket {
+    /// The most spare boxes that a thread keeps.
+    const MOST_SPARE: usize = 16;
+
+    fn in_box(self) -> Box<Self> {
+        match SPARES.with_borrow_mut(Vec::pop) {
+            Some(mut spare) => {
+                *spare = self;
+                spare
+            }
+            None => Box::new(self),
+        }
+    }
+
+    fn keep_box(of: Option<Box<Self>>) {
+        SPARES.with_borrow_mut(|spares| spares.extend(of.filter(|_| spares.len() < Self::MOST_SPARE)));
+    }
+}
+
 impl Socket {
     /// Claims memory for the bytes that wait, after bytes arrived or left; the core has consumed `consumed` bytes. Once a good part of a large packet
     /// has arrived, memory for the whole packet is claimed, so that unfinished packets don't wait for each other.
@@ -36,7 +62,7 @@ impl Socket {
     pub(crate) fn claim_memory_as(&mut self, now: Instant, consumed: usize, is_first: bool) -> Holding {
         let in_transport = self.transport.held();
         if self.unread.is_empty() && self.unsent.is_empty() && in_transport == 0 && self.permit.claimed() == 0 {
-            self.begun = None;
+            BegunPacket::keep_box(self.begun.take());
             return Holding::Granted;
         }
         let begun = self.unread.as_slice();
@@ -45,13 +71,13 @@ impl Socket {
         let waits = come + self.transport.begun();
         let before = self.begun.as_ref().map_or(0, |begun| begun.promised);
         if waits == 0 {
-            self.begun = None;
+            BegunPacket::keep_box(self.begun.take());
         } else {
             let anew = BegunPacket { since: now, waited: waits, promised: 0 };
             match &mut self.begun {
                 Some(begun) if consumed == 0 && waits < begun.waited + SHORT_REST => {}
                 Some(begun) => **begun = anew,
-                None => self.begun = Some(Box::new(anew)),
+                None => self.begun = Some(anew.in_box()),
             }
         }
         let holds = self.unread.capacity();
@@ -96,7 +122,8 @@ impl Socket {
     /// Discards the unread bytes, of a connection from which nothing more is read.
     pub(crate) fn forget_unread(&mut self) {
         self.unread.clear();
-        (self.begun, self.waits_for_memory) = (None, false);
+        BegunPacket::keep_box(self.begun.take());
+        self.waits_for_memory = false;
         let _ = self.permit.claim(self.unsent.capacity() + self.transport.held());
     }
 
