@@ -58,9 +58,9 @@ mod testing;
 
 pub use access::Access;
 pub use config::{
-    AuthenticationConfig, AuthenticationSource, CapacityLimits, ClientCertificates, Config, ConfigError, HttpConfig,
-    ListenAddress, Listener, ListenerAddress, MemoryMax, Network, PermissionSource, TlsConfig, TlsVersion, UnixAddress,
-    UserNameFrom, WebSocketConfig,
+    AuthenticationConfig, AuthenticationSource, BanLimits, CapacityLimits, ClientCertificates, Config, ConfigError,
+    HttpConfig, ListenAddress, Listener, ListenerAddress, MemoryMax, Network, PermissionSource, TlsConfig, TlsVersion,
+    UnixAddress, UserNameFrom, WebSocketConfig,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;

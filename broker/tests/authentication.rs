@@ -56,6 +56,7 @@ fn with_users(file: &Path) -> Config {
     let mut config = local();
     config.listeners[0].allow_anonymous = Some(false);
     config.authentication.password_file = Some(file.to_owned());
+    config.authentication.bans.failures = 0;
     config
 }
 
@@ -381,4 +382,42 @@ fn an_auth_without_a_method_closes_the_connection() {
         Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::ProtocolError),
         other => panic!("{other:?}"),
     });
+}
+
+/// Somebody who knew the name of a user could have locked the user out.
+#[test]
+fn who_fails_again_and_again_is_banned_at_that_address_alone() {
+    let file = PasswordFile::new(&[ANN, BEN]);
+    let mut config = with_users(&file.0);
+    config.authentication.bans.failures = 4;
+    config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let gateway = Gateway::start(&config).unwrap();
+    let address = gateway.addresses()[0];
+    let from = |here: [u8; 4], user, password: &str| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((here, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut client = Client::on(TcpStream::from(socket));
+        let password = Some(password.as_bytes());
+        client.send(Packet::Connect(Connect { user_name: Some(user), password, ..connect_packet("c") }));
+        client.receive_connack(|ack| ack.code)
+    };
+    let (attacker, owner) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    // A success in between forgives what was before.
+    for password in ["x", "x", "x", "seven", "x", "x", "x"] {
+        let right = if password == "seven" { ReasonCode::Success } else { ReasonCode::BadUserNameOrPassword };
+        assert_eq!(from(attacker, "ann", password), right);
+    }
+    assert_eq!(from(attacker, "ann", "x"), ReasonCode::BadUserNameOrPassword);
+    for password in ["x", "seven"] {
+        assert_eq!(from(attacker, "ann", password), ReasonCode::Banned);
+    }
+    assert_eq!(from(owner, "ann", "seven"), ReasonCode::Success);
+    assert_eq!(from(attacker, "ben", "six"), ReasonCode::Success);
+    // A name that nobody has is banned in the same way, so that a ban does not tell who is a user.
+    for _ in 0..4 {
+        assert_eq!(from(attacker, "nobody", "x"), ReasonCode::BadUserNameOrPassword);
+    }
+    assert_eq!(from(attacker, "nobody", "x"), ReasonCode::Banned);
+    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_refused_authentications_total{reason=\"banned\"} 3\n"));
 }

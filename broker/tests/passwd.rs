@@ -82,7 +82,7 @@ fn users_are_added_changed_checked_and_deleted() {
 /// Writes a configuration that names the password file.
 fn config(folder: &Folder, file: &str) -> String {
     let path = folder.0.join("goldcrest.toml");
-    std::fs::write(&path, format!("[authentication]\npassword_file = {file:?}\n")).unwrap();
+    std::fs::write(&path, format!("[authentication]\npassword_file = {file:?}\nban_after = 0\n")).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

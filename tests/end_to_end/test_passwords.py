@@ -45,7 +45,7 @@ class Passwords(unittest.TestCase):
         self.file = Path(self.folder.name) / "passwords"
 
     def broker(self):
-        return Broker("--http", "127.0.0.1:0", config=f'[authentication]\npassword_file = "{self.file}"\n')
+        return Broker("--http", "127.0.0.1:0", config=f'[authentication]\npassword_file = "{self.file}"\nban_after = 0\n')
 
     def test_a_file_of_mosquitto_passwd_is_used_as_it_is(self):
         mosquitto_passwd("-c", "-b", self.file, "ann", "correct horse")

@@ -1,6 +1,6 @@
 //! The table `[authentication]`: the sources of users, and which of them a listener has.
 
-use super::values::{Boolean, Keys, Value, Word, string};
+use super::values::{Boolean, Integer, Keys, Value, Word, string};
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
@@ -12,6 +12,23 @@ pub struct AuthenticationConfig {
     /// Whether a user gets the Session of an anonymous client with the same Client Identifier that is not connected. Without this such a user is
     /// refused (0x87) as long as the Session is there.
     pub adopt_anonymous_sessions: bool,
+    /// When a user is banned who fails to prove who they are.
+    pub bans: BanLimits,
+}
+
+/// When a user is banned at an address, after failures in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanLimits {
+    /// So many failures in a row begin a ban. 0: nobody is banned, and nobody has to wait after failures.
+    pub failures: u32,
+    /// How long a ban lasts.
+    pub minutes: u32,
+}
+
+impl Default for BanLimits {
+    fn default() -> Self {
+        Self { failures: 10, minutes: 5 }
+    }
 }
 
 /// A source of users.
@@ -62,6 +79,8 @@ pub(super) struct AuthenticationKeys {
     #[serde(default, deserialize_with = "path")]
     password_file: Option<PathBuf>,
     adopt_anonymous_sessions: Option<Boolean>,
+    ban_after: Option<Integer<u32, 0, 1_000_000>>,
+    ban_minutes: Option<Integer<u32, 1, 10_080>>,
 }
 
 impl Keys for AuthenticationKeys {
@@ -75,6 +94,9 @@ impl AuthenticationKeys {
         if let Some(adopt) = self.adopt_anonymous_sessions {
             authentication.adopt_anonymous_sessions = adopt.get();
         }
+        let bans = &mut authentication.bans;
+        bans.failures = self.ban_after.map_or(bans.failures, Value::get);
+        bans.minutes = self.ban_minutes.map_or(bans.minutes, Value::get);
     }
 }
 

@@ -21,7 +21,7 @@ mod watched_files;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
-pub use authentication::{AuthenticationConfig, AuthenticationSource, UserNameFrom};
+pub use authentication::{AuthenticationConfig, AuthenticationSource, BanLimits, UserNameFrom};
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
 pub(crate) use file::read_text;

@@ -45,6 +45,8 @@ allow_anonymous = true
 [authentication]
 password_file = "/etc/goldcrest/passwords"
 adopt_anonymous_sessions = true
+ban_after = 20
+ban_minutes = 60
 [http]
 listen = ["127.0.0.1:9883", "[::1]:0"]
 host_names = ["broker.example"]
@@ -155,6 +157,7 @@ fn keys_of_listeners_http_and_sys_topics_set_their_fields() {
     );
     let passwords = config.authentication.password_file.as_deref();
     assert!(passwords == Some(Path::new("/etc/goldcrest/passwords")) && config.authentication.adopt_anonymous_sessions);
+    assert_eq!(config.authentication.bans, BanLimits { failures: 20, minutes: 60 });
     assert!(config.http.allow_anonymous);
     assert_eq!(config.http.host_names, ["broker.example"]);
     assert_eq!(config.sys_interval_s, 60);

@@ -1,6 +1,7 @@
 //! Who clients are, decided by the sources that the configuration names.
 //!
 //! ```text
+//! failures       who has failed to prove who they are
 //! hashers        threads that check passwords
 //! password_file  the users of the password file
 //! password_hash  what passwords are compared with
@@ -10,6 +11,7 @@
 //! The sources of a listener are asked in their order, and the first that knows the user decides. Whatever takes long is done on other threads than
 //! those of the shards.
 
+mod failures;
 mod hashers;
 mod password_file;
 mod password_hash;
@@ -23,7 +25,9 @@ pub(crate) use refusals::RefusalCounts;
 use super::{AccessRequest, ConnectRequest, Decide, Decision, Principals, Reply, Secret};
 use crate::config::{AuthenticationSource, Config, FromFiles, Listener, UserNameFrom};
 use crate::net::ClientCertificate;
+use crate::output::log::{Escaped, Throttle};
 use data_encoding::HEXLOWER;
+use failures::{Failures, Standing, Suspect};
 use goldcrest_core::{MemoryCeiling, Principal};
 use hashers::{Check, CheckOutcome, CheckedCredentials, Hashers};
 use password_file::{Known, PasswordFile, PasswordTable, TellRemoved};
@@ -31,8 +35,9 @@ use refusals::RefusalReason;
 use ring::hmac;
 use std::borrow::Cow;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// The most that a password may wait to be checked.
@@ -61,6 +66,8 @@ struct SharedParts {
     passwords: Option<Arc<PasswordFile>>,
     principals: Arc<Principals>,
     refusals: Arc<RefusalCounts>,
+    failures: Failures,
+    told_of_bans: Throttle,
 }
 
 /// How the clients of a listener prove who they are.
@@ -118,7 +125,13 @@ impl Authenticator {
             names: UserNameFrom::default(),
             allows_anonymous: true,
         };
-        let shared = SharedParts { passwords, principals: principals.clone(), refusals: Arc::default() };
+        let shared = SharedParts {
+            passwords,
+            principals: principals.clone(),
+            refusals: Arc::default(),
+            failures: Failures::new(config.authentication.bans),
+            told_of_bans: Throttle::default(),
+        };
         let listeners = config.listeners.iter().map(rules).collect();
         let adopts_anonymous_sessions = config.authentication.adopt_anonymous_sessions;
         let own_client_id = new_client_id()?;
@@ -148,37 +161,65 @@ impl Authenticator {
     }
 
     /// Compares credentials with the password file.
-    fn check(&self, client_id: &str, user: String, password: Option<Secret>, reply: Reply) {
+    fn check(&self, shown: ShownCredentials<'_>, address: Option<IpAddr>, reply: Reply) {
+        let ShownCredentials { client_id, user, password } = shown;
         let shared = &self.shared;
         let (Some(passwords), Some(hashers)) = (&shared.passwords, &self.hashers) else {
             return reply.send(shared.refuse(RefusalReason::UnknownUser, &user));
         };
-        let table = passwords.table();
-        let wrong = if table.has(&user) { RefusalReason::WrongPassword } else { RefusalReason::UnknownUser };
+        let (table, now) = (passwords.table(), Instant::now());
         let may_have_id = table.may_have(&user, client_id);
+        let client = TryingClient { suspect: shared.failures.suspect(&user, address), address, may_have_id };
+        match shared.failures.standing(client.suspect, now) {
+            Standing::Good => {}
+            // Nobody guesses a token, and behind one address there may be a thousand devices.
+            Standing::AddressBanned if table.has_token(&user) => {}
+            Standing::MustWait => return reply.send(shared.refuse(RefusalReason::TooSoon, &user)),
+            Standing::Banned | Standing::AddressBanned => {
+                return reply.send(shared.refuse(RefusalReason::Banned, &user));
+            }
+        }
+        let wrong = if table.has(&user) { RefusalReason::WrongPassword } else { RefusalReason::UnknownUser };
         let password = password.filter(|it| it.len() <= PASSWORD_BYTES && user.len() <= Principals::NAME_BYTES);
-        let Some(password) = password else {
-            return reply.send(shared.refuse(wrong, &user));
+        let known = match password.as_ref().map(|password| passwords.look_up(&table, &user, password)) {
+            Some(Known::Right) if !client.may_have_id => Known::Wrong,
+            known => known.unwrap_or(Known::Wrong),
         };
-        match passwords.look_up(&table, &user, &password) {
-            Known::Right if may_have_id => shared.accept_user(passwords, &table, &user, reply),
-            Known::Right | Known::Wrong => reply.send(shared.refuse(wrong, &user)),
-            Known::Unclear => {
-                let (shared, passwords) = (shared.clone(), passwords.clone());
-                let done =
-                    move |checked, CheckedCredentials { table, user, password }: CheckedCredentials| match checked {
-                        CheckOutcome::Right if may_have_id => {
-                            passwords.note_right(&table, &user, &password);
-                            shared.accept_user(&passwords, &table, &user, reply);
-                        }
-                        CheckOutcome::Right | CheckOutcome::Wrong => reply.send(shared.refuse(wrong, &user)),
-                        CheckOutcome::Busy => reply.send(shared.refuse(RefusalReason::Busy, &user)),
-                    };
+        match (known, password) {
+            (Known::Right, _) => {
+                shared.failures.forgive(client.suspect);
+                shared.accept_user(passwords, &table, &user, reply);
+            }
+            (Known::Unclear, Some(password)) => {
+                shared.failures.begin(client.suspect, now);
                 let credentials = CheckedCredentials { table, user: user.into(), password };
+                let done = shared.clone().when_checked(passwords.clone(), client, wrong, reply);
                 hashers.check(Check { credentials, done: Box::new(done) });
+            }
+            _ => {
+                if shared.failures.fail(client.suspect, now) {
+                    shared.tell_of_ban(client, &user);
+                }
+                reply.send(shared.refuse(wrong, &user));
             }
         }
     }
+}
+
+/// A client that tries to prove who it is.
+#[derive(Clone, Copy, Debug)]
+struct TryingClient {
+    suspect: Suspect,
+    address: Option<IpAddr>,
+    /// Whether the user may connect with the Client Identifier. If not, the client is refused as with a wrong password.
+    may_have_id: bool,
+}
+
+/// Who a client says it is.
+struct ShownCredentials<'c> {
+    client_id: &'c str,
+    user: String,
+    password: Option<Secret>,
 }
 
 impl Decide for Authenticator {
@@ -188,7 +229,8 @@ impl Decide for Authenticator {
 
     fn decide(&self, request: AccessRequest, reply: Reply) {
         let shared = &self.shared;
-        let AccessRequest { listener, certificate, connect, method, .. } = request;
+        let AccessRequest { listener, certificate, connect, method, peer, .. } = request;
+        let address = peer.map(|peer| peer.ip());
         let Some(ConnectRequest { client_id, user_name, password }) = connect.filter(|_| method.is_none()) else {
             return reply.send(shared.refusals.refuse(RefusalReason::UnknownMethod, None));
         };
@@ -211,7 +253,8 @@ impl Decide for Authenticator {
                 }
                 AuthenticationSource::Password => {
                     if let Some(user) = user.as_ref().filter(|user| shared.has(user)) {
-                        return self.check(&client_id, user.clone(), password, reply);
+                        let shown = ShownCredentials { client_id: &client_id, user: user.clone(), password };
+                        return self.check(shown, address, reply);
                     }
                 }
             }
@@ -222,7 +265,7 @@ impl Decide for Authenticator {
             return reply.send(Decision::accept(Principal::ANONYMOUS));
         }
         match user {
-            Some(user) => self.check(&client_id, user, password, reply),
+            Some(user) => self.check(ShownCredentials { client_id: &client_id, user, password }, address, reply),
             None => reply.send(shared.refusals.refuse(RefusalReason::NoCredentials, None)),
         }
     }
@@ -232,6 +275,47 @@ impl SharedParts {
     /// Whether the password file has this user.
     fn has(&self, user: &str) -> bool {
         self.passwords.as_ref().is_some_and(|passwords| passwords.table().has(user))
+    }
+
+    /// What is done when credentials were checked.
+    fn when_checked(
+        self: Arc<Self>,
+        passwords: Arc<PasswordFile>,
+        client: TryingClient,
+        wrong: RefusalReason,
+        reply: Reply,
+    ) -> impl FnOnce(CheckOutcome, CheckedCredentials) + Send {
+        move |outcome, CheckedCredentials { table, user, password }| {
+            let outcome = match outcome {
+                CheckOutcome::Right if !client.may_have_id => CheckOutcome::Wrong,
+                outcome => outcome,
+            };
+            let is_right = match outcome {
+                CheckOutcome::Right => Some(true),
+                CheckOutcome::Wrong => Some(false),
+                CheckOutcome::Busy => None,
+            };
+            if self.failures.end(client.suspect, is_right, Instant::now()) {
+                self.tell_of_ban(client, &user);
+            }
+            match outcome {
+                CheckOutcome::Right => {
+                    passwords.note_right(&table, &user, &password);
+                    self.accept_user(&passwords, &table, &user, reply);
+                }
+                CheckOutcome::Wrong => reply.send(self.refuse(wrong, &user)),
+                CheckOutcome::Busy => reply.send(self.refuse(RefusalReason::Busy, &user)),
+            }
+        }
+    }
+
+    /// Tells the log that a ban begins.
+    fn tell_of_ban(&self, client: TryingClient, user: &str) {
+        if let Some(others) = self.told_of_bans.pass() {
+            let (address, others) = (client.address.map(tracing::field::display), (others > 0).then_some(others));
+            let minutes = self.failures.ban().as_secs() / 60;
+            tracing::warn!(address, user = %Escaped(user), minutes, others, "banned after failures in a row");
+        }
     }
 
     fn refuse(&self, reason: RefusalReason, user: &str) -> Decision {

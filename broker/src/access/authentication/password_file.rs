@@ -237,6 +237,11 @@ impl PasswordTable {
         self.users.contains_key(user)
     }
 
+    /// Whether the user proves who it is by a random token.
+    pub(super) fn has_token(&self, user: &str) -> bool {
+        self.users.get(user).is_some_and(|entry| entry.hash.is_fast())
+    }
+
     /// Whether these are the credentials of a user. Takes as long if there is no such user.
     pub(super) fn verify(&self, user: &str, password: &[u8]) -> bool {
         match self.users.get(user) {

@@ -16,6 +16,10 @@ pub(crate) enum RefusalReason {
     WrongPassword,
     /// The client wants an enhanced authentication that the listener does not have.
     UnknownMethod,
+    /// The user, or everybody at the address of the client, has failed too often.
+    Banned,
+    /// The last failure was a moment ago, or many passwords from the same address are being checked.
+    TooSoon,
     /// There was no time or no memory to check a password.
     Busy,
     /// There are as many names of users as there may be, or the store has no room for one more.
@@ -23,8 +27,16 @@ pub(crate) enum RefusalReason {
 }
 
 impl RefusalReason {
-    const ALL: [Self; 6] =
-        [Self::NoCredentials, Self::UnknownUser, Self::WrongPassword, Self::UnknownMethod, Self::Busy, Self::NoRoom];
+    const ALL: [Self; 8] = [
+        Self::NoCredentials,
+        Self::UnknownUser,
+        Self::WrongPassword,
+        Self::UnknownMethod,
+        Self::Banned,
+        Self::TooSoon,
+        Self::Busy,
+        Self::NoRoom,
+    ];
 
     /// The name in metrics.
     fn label(self) -> &'static str {
@@ -33,6 +45,8 @@ impl RefusalReason {
             Self::UnknownUser => "unknown_user",
             Self::WrongPassword => "wrong_password",
             Self::UnknownMethod => "unknown_method",
+            Self::Banned => "banned",
+            Self::TooSoon => "too_soon",
             Self::Busy => "busy",
             Self::NoRoom => "no_room",
         }
@@ -44,7 +58,8 @@ impl RefusalReason {
             Self::NoCredentials => ReasonCode::NotAuthorized,
             Self::UnknownUser | Self::WrongPassword => ReasonCode::BadUserNameOrPassword,
             Self::UnknownMethod => ReasonCode::BadAuthenticationMethod,
-            Self::Busy => ReasonCode::ServerBusy,
+            Self::Banned => ReasonCode::Banned,
+            Self::TooSoon | Self::Busy => ReasonCode::ServerBusy,
             Self::NoRoom => ReasonCode::QuotaExceeded,
         }
     }
@@ -56,6 +71,8 @@ impl RefusalReason {
             Self::UnknownUser => "nobody knows this user",
             Self::WrongPassword => "the password is wrong",
             Self::UnknownMethod => "this listener has no such Authentication Method",
+            Self::Banned => "too many tries have failed, and the user or the address is banned for some minutes",
+            Self::TooSoon => "the last try failed a moment ago, or many passwords from this address are being checked",
             Self::Busy => "too many passwords wait to be checked, or there is no memory to check one",
             Self::NoRoom => "there is no room for one more name of a user",
         }
