@@ -59,8 +59,9 @@ mod testing;
 pub use access::Access;
 pub use config::{
     AuthenticationConfig, AuthenticationSource, BanLimits, CapacityLimits, ClientCertificates, Config, ConfigError,
-    HttpConfig, ListenAddress, Listener, ListenerAddress, MemoryMax, Network, PermissionSource, TlsConfig, TlsVersion,
-    UnixAddress, UserNameFrom, WebSocketConfig,
+    GoAuthResponse, HookDialect, HookParams, HttpConfig, HttpHookConfig, JwtAlgorithm, JwtConfig, JwtKeys,
+    ListenAddress, Listener, ListenerAddress, MemoryMax, Network, PermissionSource, SecretSource, TlsConfig,
+    TlsVersion, UnixAddress, UserNameFrom, WebSocketConfig,
 };
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::descriptors::TooFewDescriptors;
@@ -97,6 +98,15 @@ pub fn check_permissions(bytes: &[u8]) {
 #[doc(hidden)]
 pub fn check_proxy_header(bytes: &[u8]) {
     net::check_proxy_header(bytes);
+}
+
+/// For fuzzing: takes any bytes for a JSON Web Token, and for the contents of files with keys.
+///
+/// # Panics
+/// The reader of tokens or keys has a fault.
+#[doc(hidden)]
+pub fn check_token(bytes: &[u8]) {
+    access::check_token(bytes);
 }
 
 /// Serves clients until `shutdown` is ready, then stops in order. If the gateway is still starting then, the start is given up. `started` is called

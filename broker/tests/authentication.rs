@@ -368,7 +368,7 @@ fn sources_that_cannot_be_used_are_told_at_the_start() {
     assert!(matches!(Gateway::start(&nobody), Err(StartError::NobodyMayConnect(_))));
     let mut asks = nobody.clone();
     asks.listeners[0].authentication = Some(vec![AuthenticationSource::Password]);
-    assert!(matches!(Gateway::start(&asks), Err(StartError::NoPasswordFile(_))));
+    assert!(matches!(Gateway::start(&asks), Err(StartError::NoSource(_, AuthenticationSource::Password))));
 }
 
 /// An AUTH from a client that did not begin an enhanced authentication is none of the decider's business.

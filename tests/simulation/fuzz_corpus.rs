@@ -53,3 +53,8 @@ fn fuzzed_bytes_as_frames_of_websocket_do_no_harm() {
 fn fuzzed_bytes_as_headers_of_proxies_do_no_harm() {
     replay("proxy_header", targets::proxy_header::run);
 }
+
+#[test]
+fn fuzzed_bytes_as_tokens_and_keys_do_no_harm() {
+    replay("token", targets::token::run);
+}

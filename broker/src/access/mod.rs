@@ -23,10 +23,11 @@ mod secret;
 mod tests;
 
 pub use crate::net::ClientCertificate;
-pub use authentication::PasswordFileError;
 pub(crate) use authentication::{
-    Authenticator, NamedUser, PasswordHash, PasswordLine, RefusalCounts, SourceError, check_name, lines, read_text,
+    Authenticator, NamedUser, PasswordHash, PasswordLine, RefusalCounts, SourceError, check_name, check_token, lines,
+    read_text,
 };
+pub use authentication::{KeyFileError, PasswordFileError, ServiceError};
 pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub(crate) use dynamic_security::{Answered, DynamicSecurity, Effects, REQUEST_TOPIC, RESPONSE_TOPIC};
 pub use hooks::Access;

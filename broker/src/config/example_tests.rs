@@ -21,12 +21,14 @@ fn the_example_configuration_has_all_keys_with_their_defaults() {
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
     // No key is missing from the example: the error for an unknown key lists all keys that there are.
-    let sections = "memory store log [listener] authentication limits capacity session overflow shared permissions \
-                    dynamic_security";
+    let sections = "memory store log [listener] authentication authentication.jwt authentication.http limits capacity \
+        session overflow shared permissions dynamic_security";
+    // Tables, and keys that others exclude.
+    let others = ["rule", "acl_file", "jwt", "http", "jwks_file", "key_env", "authorization_env"];
     for section in sections.split(' ') {
         let mistake = read(&format!("[{section}]\nnonsense = 1")).unwrap_err();
         let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
-        for key in keys.split(", ").filter(|key| !["rule", "acl_file"].contains(key)) {
+        for key in keys.split(", ").filter(|key| !others.contains(key)) {
             let line = format!("{key} = ");
             assert!(uncommented.lines().any(|other| other.starts_with(&line)), "{section}.{key} is missing");
         }

@@ -8,14 +8,19 @@ mod document;
 #[cfg(test)]
 mod example_tests;
 mod file;
+mod http_hook;
+mod jwt;
 mod listener;
 mod memory;
 mod mistake;
 mod network;
 mod permissions;
+mod secret_path;
 mod sources;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod users_tests;
 pub(crate) mod values;
 mod watched_files;
 
@@ -25,6 +30,8 @@ pub use authentication::{AuthenticationConfig, AuthenticationSource, BanLimits, 
 pub use capacity::CapacityLimits;
 pub(crate) use data_dir::default_data_dir;
 pub(crate) use file::read_text;
+pub use http_hook::{GoAuthResponse, HookDialect, HookParams, HttpHookConfig, SecretSource};
+pub use jwt::{JwtAlgorithm, JwtConfig, JwtKeys};
 pub(crate) use listener::listener_addresses;
 pub use listener::{
     ClientCertificates, Listener, ListenerAddress, TlsConfig, TlsVersion, UnixAddress, WebSocketConfig,
@@ -234,7 +241,7 @@ impl Config {
 
     /// Whether it names files that are read anew while the gateway runs.
     pub(crate) fn names_files(&self) -> bool {
-        let has_own = self.authentication.password_file.is_some() || self.permissions.is_some();
+        let has_own = self.authentication.names_files() || self.permissions.is_some();
         has_own || self.listeners.iter().any(|listener| listener.tls.is_some())
     }
 

@@ -6,7 +6,7 @@ use super::{ClientCertificates, Config, Listener, ListenerAddress};
 impl Config {
     /// Whether a client of some listener can be a user.
     pub(crate) fn has_sources(&self) -> bool {
-        self.has_passwords() || self.listeners.iter().any(|it| !self.sources_of(it).is_empty())
+        self.default_sources().next().is_some() || self.listeners.iter().any(|it| !self.sources_of(it).is_empty())
     }
 
     /// Whether a file has users with passwords.
@@ -20,8 +20,24 @@ impl Config {
             return sources.clone();
         }
         let certificate = listener.user_name_from.map(|_| AuthenticationSource::Certificate);
-        let password = self.has_passwords().then_some(AuthenticationSource::Password);
-        certificate.into_iter().chain(password).collect()
+        certificate.into_iter().chain(self.default_sources()).collect()
+    }
+
+    /// The sources that need no certificates, in the order in which they are asked by default: a token says itself that it is one, and the web service
+    /// decides about everybody.
+    pub(crate) fn default_sources(&self) -> impl Iterator<Item = AuthenticationSource> {
+        let sources = [AuthenticationSource::Jwt, AuthenticationSource::Password, AuthenticationSource::Http];
+        sources.into_iter().filter(|source| self.has_source(*source))
+    }
+
+    /// Whether the configuration says what this source needs to know.
+    pub(crate) fn has_source(&self, source: AuthenticationSource) -> bool {
+        match source {
+            AuthenticationSource::Certificate => true,
+            AuthenticationSource::Jwt => self.authentication.jwt.is_some(),
+            AuthenticationSource::Password => self.has_passwords(),
+            AuthenticationSource::Http => self.authentication.http.is_some(),
+        }
     }
 
     /// Whether clients that do not say who they are may connect through a listener.

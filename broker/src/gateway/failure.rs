@@ -1,6 +1,6 @@
 //! Why a gateway does not start, or ends though nobody asked it to.
 
-use crate::access::{Access, PasswordFileError, RecordError};
+use crate::access::{Access, KeyFileError, PasswordFileError, RecordError, ServiceError};
 use crate::config::{AuthenticationSource, Config, ConfigError, ListenAddress, ListenerAddress};
 use crate::net::TlsError;
 use crate::net::descriptors::TooFewDescriptors;
@@ -9,7 +9,7 @@ use goldcrest_core::Authentication;
 use goldcrest_store::OpenError;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a gateway could not start.
 #[derive(Debug)]
@@ -32,10 +32,14 @@ pub enum StartError {
     OpenToAll(ListenerAddress),
     /// Nobody could connect through the listener: no source of users is configured, and anonymous clients are not allowed.
     NobodyMayConnect(ListenerAddress),
-    /// The listener is to ask the password file, and there is none.
-    NoPasswordFile(ListenerAddress),
+    /// The listener is to ask this source, and the configuration does not say what the source needs to know.
+    NoSource(ListenerAddress, AuthenticationSource),
     /// The password file can't be used.
     Passwords(PasswordFileError),
+    /// The keys for tokens can't be used.
+    Tokens(KeyFileError),
+    /// What is needed to ask the web service that knows the users can't be used.
+    Service(ServiceError),
     /// Everybody who reaches this address for HTTP would be answered, and the configuration does not allow that.
     HttpOpenToAll(ListenAddress),
     /// `broker.authentication` makes each CONNECT wait for a verdict, but no decider is set: see [`Access::decided_by`].
@@ -68,8 +72,18 @@ const OPEN: &str = "will not listen on ADDRESS: nobody is asked who they are, so
      [[listener]] table";
 const NOBODY: &str = "nobody could connect to ADDRESS: allow_anonymous is false, and nothing says how users prove who they are; \
      say password_file in [authentication], or user_name_from for certificates of clients";
-const NO_FILE: &str =
-    "authentication of ADDRESS has \"password\", and there are no passwords: say password_file in [authentication]";
+
+/// What a source of users lacks.
+fn missing(source: AuthenticationSource) -> &'static str {
+    match source {
+        AuthenticationSource::Certificate => "\"certificate\", and there are none",
+        AuthenticationSource::Jwt => "\"jwt\", and no keys are known: say which in [authentication.jwt]",
+        AuthenticationSource::Password => {
+            "\"password\", and there are no passwords: say password_file in [authentication]"
+        }
+        AuthenticationSource::Http => "\"http\", and no web service is known: say which in [authentication.http]",
+    }
+}
 
 const RULES_TWICE: &str = "only one of these may say who may do what: a file in permissions, one in dynamic_security, the program that embeds \
      the gateway";
@@ -99,8 +113,10 @@ impl fmt::Display for StartError {
             Self::GivenUp => write!(f, "the start was given up"),
             Self::OpenToAll(address) => write!(f, "{}", OPEN.replace("ADDRESS", &address.to_string())),
             Self::NobodyMayConnect(address) => write!(f, "{}", NOBODY.replace("ADDRESS", &address.to_string())),
-            Self::NoPasswordFile(address) => write!(f, "{}", NO_FILE.replace("ADDRESS", &address.to_string())),
+            Self::NoSource(address, source) => write!(f, "authentication of {address} has {}", missing(*source)),
             Self::Passwords(error) => write!(f, "cannot use the passwords in {error}"),
+            Self::Tokens(error) => write!(f, "cannot use the keys for tokens: {error}"),
+            Self::Service(error) => write!(f, "cannot ask the web service that knows the users: {error}"),
             Self::HttpOpenToAll(address) => write!(
                 f,
                 "will not answer HTTP on {address}: anybody who reaches it could read metrics and Client Identifiers; \
@@ -116,21 +132,24 @@ impl fmt::Display for StartError {
                 max >> 20
             ),
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
-            Self::Store(path, error) => {
-                write!(f, "cannot use the store in {}: {error}", path.display())?;
-                // The user wants the data that a newer program or a backup has left in the directory, so another directory
-                // is no solution. Nor does another directory help against a lack of descriptors.
-                match error.downcast_ref() {
-                    Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
-                    Some(error) if error.lacks_descriptors() => Ok(()),
-                    _ if error.is::<RecordError>() => Ok(()),
-                    _ => write!(
-                        f,
-                        "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"
-                    ),
-                }
-            }
+            Self::Store(path, error) => write_store_error(f, path, &**error),
         }
+    }
+}
+
+/// The user wants the data that a newer program or a backup has left in the directory, so another directory is no solution. Nor does another directory
+/// help against a lack of descriptors.
+fn write_store_error(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> fmt::Result {
+    write!(f, "cannot use the store in {}: {error}", path.display())?;
+    match error.downcast_ref() {
+        Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
+        Some(error) if error.lacks_descriptors() => Ok(()),
+        _ if error.is::<RecordError>() => Ok(()),
+        _ => write!(f, "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"),
     }
 }
 
@@ -209,9 +228,8 @@ fn refuse_mistakes_about_users(config: &Config) -> Result<(), StartError> {
         if config.is_closed_to_all(listener) {
             return Err(StartError::NobodyMayConnect(listener.address.clone()));
         }
-        let asks_file = config.sources_of(listener).contains(&AuthenticationSource::Password);
-        if asks_file && !config.has_passwords() {
-            return Err(StartError::NoPasswordFile(listener.address.clone()));
+        if let Some(source) = config.sources_of(listener).into_iter().find(|source| !config.has_source(*source)) {
+            return Err(StartError::NoSource(listener.address.clone(), source));
         }
     }
     Ok(())

@@ -32,6 +32,8 @@ pub(super) fn decide_for(
     let authenticator =
         Authenticator::read(config, others, principals, ceiling, Box::new(close)).map_err(|error| match error {
             SourceError::Passwords(error) => StartError::Passwords(error),
+            SourceError::Tokens(error) => StartError::Tokens(error),
+            SourceError::Service(error) => StartError::Service(error),
             SourceError::Random(error) => StartError::Random(error),
             SourceError::Thread(error) => StartError::Thread(error),
         })?;

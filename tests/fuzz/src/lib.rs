@@ -5,6 +5,7 @@ pub mod broker;
 pub mod decode;
 pub mod permissions;
 pub mod proxy_header;
+pub mod token;
 pub mod topics;
 pub mod websocket;
 

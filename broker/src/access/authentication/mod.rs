@@ -3,9 +3,12 @@
 //! ```text
 //! failures       who has failed to prove who they are
 //! hashers        threads that check passwords
+//! http_hook      users whom a web service knows
+//! jwt            users with JSON Web Tokens
 //! password_file  the users of the password file
 //! password_hash  what passwords are compared with
 //! refusals       why clients are refused
+//! wall_clock     whether the clock of the system tells the time of day
 //! ```
 //!
 //! The sources of a listener are asked in their order, and the first that knows the user decides. Whatever takes long is done on other threads than
@@ -13,10 +16,16 @@
 
 mod failures;
 mod hashers;
+mod http_hook;
+mod jwt;
 mod password_file;
 mod password_hash;
 mod refusals;
+mod wall_clock;
 
+pub use http_hook::ServiceError;
+pub use jwt::KeyFileError;
+pub(crate) use jwt::check_token;
 pub use password_file::PasswordFileError;
 pub(crate) use password_file::{NamedUser, PasswordLine, check_name, lines, read_text};
 pub(crate) use password_hash::PasswordHash;
@@ -28,8 +37,10 @@ use crate::net::ClientCertificate;
 use crate::output::log::{Escaped, Throttle};
 use data_encoding::HEXLOWER;
 use failures::{Failures, Standing, Suspect};
-use goldcrest_core::{MemoryCeiling, Principal};
+use goldcrest_core::{Grant, MemoryCeiling, Principal};
 use hashers::{Check, CheckOutcome, CheckedCredentials, Hashers};
+use http_hook::{HookAnswer, HookError, HookQuestion, HttpHook};
+use jwt::{TokenCheck, TokenFault, TokenHolder, TokenSource, TokenSourceError, looks_like_token};
 use password_file::{Known, PasswordFile, PasswordTable, TellRemoved};
 use refusals::RefusalReason;
 use ring::hmac;
@@ -42,6 +53,8 @@ use zeroize::Zeroizing;
 
 /// The most that a password may wait to be checked.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The Authentication Method of clients that send a token as Authentication Data.
+const TOKEN_METHOD: &str = "JWT";
 /// The longest password, in bytes. Longer ones are wrong without being looked at.
 const PASSWORD_BYTES: usize = 4096;
 
@@ -58,6 +71,10 @@ pub(crate) struct Authenticator {
     shared: Arc<SharedParts>,
     /// `None` without a password file.
     hashers: Option<Hashers>,
+    /// `None` if no tokens are taken.
+    tokens: Option<TokenSource>,
+    /// `None` if no web service is asked.
+    hook: Option<HttpHook>,
 }
 
 /// What the threads that check passwords need too.
@@ -82,6 +99,8 @@ struct ListenerRules {
 #[derive(Debug)]
 pub(crate) enum SourceError {
     Passwords(PasswordFileError),
+    Tokens(KeyFileError),
+    Service(ServiceError),
     Random(getrandom::Error),
     Thread(io::Error),
 }
@@ -102,6 +121,7 @@ impl Authenticator {
         if !config.has_sources() {
             return Ok(None);
         }
+        let patience = PATIENCE.min(Duration::from_millis(config.broker.connect_timeout_ms.into()) / 2);
         let (mut passwords, mut hashers) = (None, None);
         let of_others = config.dynamic_security.as_ref().zip(others);
         let file = match (&config.authentication.password_file, of_others) {
@@ -112,16 +132,18 @@ impl Authenticator {
         if let Some(file) = file {
             warn_of_memory(&file, memory);
             passwords = Some(Arc::new(file));
-            let patience = PATIENCE.min(Duration::from_millis(config.broker.connect_timeout_ms.into()) / 2);
             hashers = Some(Hashers::start(patience, memory.clone()).map_err(SourceError::Thread)?);
         }
+        let sources = &config.authentication;
+        let tokens = sources.jwt.as_ref().map(|jwt| TokenSource::start(jwt, patience)).transpose()?;
+        let hook = sources.http.as_ref().map(HttpHook::start).transpose()?;
         let rules = |listener: &Listener| ListenerRules {
             sources: config.sources_of(listener).into(),
             names: listener.user_name_from.unwrap_or_default(),
             allows_anonymous: config.allows_anonymous(listener),
         };
         let in_process = ListenerRules {
-            sources: passwords.iter().map(|_| AuthenticationSource::Password).collect(),
+            sources: config.default_sources().collect(),
             names: UserNameFrom::default(),
             allows_anonymous: true,
         };
@@ -136,7 +158,23 @@ impl Authenticator {
         let adopts_anonymous_sessions = config.authentication.adopt_anonymous_sessions;
         let own_client_id = new_client_id()?;
         let shared = Arc::new(shared);
-        Ok(Some(Self { listeners, adopts_anonymous_sessions, in_process, own_client_id, shared, hashers }))
+        Ok(Some(Self {
+            listeners,
+            adopts_anonymous_sessions,
+            in_process,
+            own_client_id,
+            shared,
+            hashers,
+            tokens,
+            hook,
+        }))
+    }
+
+    fn rules_of(&self, listener: Option<u16>) -> Option<&ListenerRules> {
+        match listener {
+            Some(listener) => self.listeners.get(usize::from(listener)),
+            None => Some(&self.in_process),
+        }
     }
 
     /// The Client Identifier with which a client in the process of the gateway is accepted as [`Principals::GATEWAY`].
@@ -153,11 +191,44 @@ impl Authenticator {
 
     /// What was made of files.
     pub(crate) fn files(&self) -> Vec<Arc<dyn FromFiles>> {
-        self.shared.passwords.iter().map(|passwords| passwords.clone() as Arc<dyn FromFiles>).collect()
+        let passwords = self.shared.passwords.iter().map(|passwords| passwords.clone() as Arc<dyn FromFiles>);
+        let keys = self.tokens.iter().map(TokenSource::files);
+        passwords.chain(keys).chain(self.hook.iter().map(HttpHook::files)).collect()
     }
 
     pub(crate) fn refusals(&self) -> &Arc<RefusalCounts> {
         &self.shared.refusals
+    }
+
+    /// Checks a token, which names its user and says how long the client may stay. `is_connected`: it authenticates again.
+    fn check_token(&self, token: Secret, is_connected: bool, reply: Reply) {
+        let shared = self.shared.clone();
+        let Some(tokens) = &self.tokens else {
+            return reply.send(shared.refusals.refuse(RefusalReason::UnknownMethod, None));
+        };
+        let done = move |checked: Result<TokenHolder, TokenFault>| {
+            reply.send(match checked {
+                Ok(TokenHolder { user, lasts }) => shared.accepted(&user, Some(lasts)),
+                Err(fault) => shared.refusals.refuse_token(fault, is_connected),
+            });
+        };
+        tokens.check(TokenCheck { token, done: Box::new(done) });
+    }
+
+    /// Asks the web service about a user.
+    fn ask_service(&self, question: &HookQuestion, reply: Reply) {
+        let (shared, user) = (self.shared.clone(), question.user.clone());
+        let Some(hook) = &self.hook else {
+            return reply.send(shared.refuse(RefusalReason::UnknownUser, &user));
+        };
+        hook.ask(question, move |answer| {
+            reply.send(match answer {
+                HookAnswer::Yes { lasts } => shared.accepted(&user, lasts),
+                HookAnswer::No => shared.refuse(RefusalReason::RefusedByService, &user),
+                HookAnswer::Unavailable => shared.refuse(RefusalReason::ServiceUnavailable, &user),
+                HookAnswer::Busy => shared.refuse(RefusalReason::ServiceBusy, &user),
+            });
+        });
     }
 
     /// Compares credentials with the password file.
@@ -229,19 +300,18 @@ impl Decide for Authenticator {
 
     fn decide(&self, request: AccessRequest, reply: Reply) {
         let shared = &self.shared;
-        let AccessRequest { listener, certificate, connect, method, peer, .. } = request;
+        let AccessRequest { peer, listener, certificate, connect, method, data, .. } = request;
         let address = peer.map(|peer| peer.ip());
+        let Some(rules) = self.rules_of(listener) else { return };
+        if method.as_deref() == Some(TOKEN_METHOD) && rules.sources.contains(&AuthenticationSource::Jwt) {
+            return self.check_token(data.unwrap_or_else(|| Secret::from(&[][..])), connect.is_none(), reply);
+        }
         let Some(ConnectRequest { client_id, user_name, password }) = connect.filter(|_| method.is_none()) else {
             return reply.send(shared.refusals.refuse(RefusalReason::UnknownMethod, None));
         };
         if listener.is_none() && client_id == *self.own_client_id {
             return reply.send(Decision::accept(Principals::GATEWAY));
         }
-        let rules = match listener {
-            Some(listener) => self.listeners.get(usize::from(listener)),
-            None => Some(&self.in_process),
-        };
-        let Some(rules) = rules else { return };
         // Some clients send an empty User Name for none.
         let user = user_name.filter(|name| !name.is_empty());
         for source in &rules.sources {
@@ -251,10 +321,27 @@ impl Decide for Authenticator {
                         return shared.accept(&name, reply);
                     }
                 }
+                AuthenticationSource::Jwt => {
+                    if let Some(token) = password.as_ref().filter(|password| looks_like_token(password)) {
+                        return self.check_token(token.clone(), false, reply);
+                    }
+                }
                 AuthenticationSource::Password => {
                     if let Some(user) = user.as_ref().filter(|user| shared.has(user)) {
                         let shown = ShownCredentials { client_id: &client_id, user: user.clone(), password };
                         return self.check(shown, address, reply);
+                    }
+                }
+                AuthenticationSource::Http => {
+                    if let Some(user) = user.as_ref().filter(|user| is_name(user)) {
+                        let question = HookQuestion {
+                            user: user.as_str().into(),
+                            password,
+                            client_id: client_id.into(),
+                            peer: address,
+                            common_name: certificate.as_ref().and_then(|it| it.common_name.clone()),
+                        };
+                        return self.ask_service(&question, reply);
                     }
                 }
             }
@@ -323,10 +410,15 @@ impl SharedParts {
     }
 
     fn accept(&self, name: &str, reply: Reply) {
-        reply.send(match self.principals.principal(name) {
-            Ok(principal) => Decision::accept(principal),
+        reply.send(self.accepted(name, None));
+    }
+
+    /// Accepts a user, for so long if that is bounded.
+    fn accepted(&self, name: &str, lasts: Option<Duration>) -> Decision {
+        match self.principals.principal(name) {
+            Ok(principal) => Decision::Accept { principal, grant: Grant::default(), lasts, data: None },
             Err(_) => self.refuse(RefusalReason::NoRoom, name),
-        });
+        }
     }
 
     /// Accepts a user whose credentials are those of `table`.
@@ -346,12 +438,34 @@ fn name_in(certificate: &ClientCertificate, from: UserNameFrom) -> Option<Cow<'_
         UserNameFrom::Email => first(&certificate.emails),
         UserNameFrom::Fingerprint => Some(Cow::Owned(certificate.fingerprint())),
     };
-    let is_name = |name: &str| (1..=Principals::NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control);
     name.filter(|name| is_name(name))
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=Principals::NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 fn first(names: &[Box<str>]) -> Option<Cow<'_, str>> {
     names.first().map(|name| Cow::Borrowed(&**name))
+}
+
+impl From<TokenSourceError> for SourceError {
+    fn from(error: TokenSourceError) -> Self {
+        match error {
+            TokenSourceError::Keys(error) => Self::Tokens(error),
+            TokenSourceError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
+impl From<HookError> for SourceError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Service(error) => Self::Service(error),
+            HookError::Random(error) => Self::Random(error),
+            HookError::Thread(error) => Self::Thread(error),
+        }
+    }
 }
 
 /// A Client Identifier that nobody can guess.

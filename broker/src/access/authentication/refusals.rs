@@ -1,5 +1,6 @@
 //! Why clients are refused: the answer to the client, the words for the log, and the counters.
 
+use super::jwt::TokenFault;
 use crate::access::Decision;
 use crate::output::log::Escaped;
 use goldcrest_core::codec::ReasonCode;
@@ -22,12 +23,22 @@ pub(crate) enum RefusalReason {
     TooSoon,
     /// There was no time or no memory to check a password.
     Busy,
+    /// The token is not valid.
+    WrongToken,
+    /// The clock of this machine is not set, so tokens can't be checked.
+    NoClock,
+    /// The web service does not let the client in.
+    RefusedByService,
+    /// The web service gives no answer.
+    ServiceUnavailable,
+    /// Too many questions wait for the web service.
+    ServiceBusy,
     /// There are as many names of users as there may be, or the store has no room for one more.
     NoRoom,
 }
 
 impl RefusalReason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 13] = [
         Self::NoCredentials,
         Self::UnknownUser,
         Self::WrongPassword,
@@ -35,6 +46,11 @@ impl RefusalReason {
         Self::Banned,
         Self::TooSoon,
         Self::Busy,
+        Self::WrongToken,
+        Self::NoClock,
+        Self::RefusedByService,
+        Self::ServiceUnavailable,
+        Self::ServiceBusy,
         Self::NoRoom,
     ];
 
@@ -48,6 +64,11 @@ impl RefusalReason {
             Self::Banned => "banned",
             Self::TooSoon => "too_soon",
             Self::Busy => "busy",
+            Self::WrongToken => "wrong_token",
+            Self::NoClock => "no_clock",
+            Self::RefusedByService => "refused_by_service",
+            Self::ServiceUnavailable => "service_unavailable",
+            Self::ServiceBusy => "service_busy",
             Self::NoRoom => "no_room",
         }
     }
@@ -56,10 +77,13 @@ impl RefusalReason {
     fn code(self) -> ReasonCode {
         match self {
             Self::NoCredentials => ReasonCode::NotAuthorized,
-            Self::UnknownUser | Self::WrongPassword => ReasonCode::BadUserNameOrPassword,
+            Self::UnknownUser | Self::WrongPassword | Self::WrongToken | Self::RefusedByService => {
+                ReasonCode::BadUserNameOrPassword
+            }
             Self::UnknownMethod => ReasonCode::BadAuthenticationMethod,
             Self::Banned => ReasonCode::Banned,
-            Self::TooSoon | Self::Busy => ReasonCode::ServerBusy,
+            Self::TooSoon | Self::Busy | Self::NoClock | Self::ServiceBusy => ReasonCode::ServerBusy,
+            Self::ServiceUnavailable => ReasonCode::ServerUnavailable,
             Self::NoRoom => ReasonCode::QuotaExceeded,
         }
     }
@@ -74,6 +98,11 @@ impl RefusalReason {
             Self::Banned => "too many tries have failed, and the user or the address is banned for some minutes",
             Self::TooSoon => "the last try failed a moment ago, or many passwords from this address are being checked",
             Self::Busy => "too many passwords wait to be checked, or there is no memory to check one",
+            Self::WrongToken => "the token is not valid",
+            Self::NoClock => "the clock of this machine is not set, so no token can be checked",
+            Self::RefusedByService => "the web service does not let this user in",
+            Self::ServiceUnavailable => "the web service gives no answer",
+            Self::ServiceBusy => "too many questions wait for the web service",
             Self::NoRoom => "there is no room for one more name of a user",
         }
     }
@@ -86,12 +115,32 @@ pub(crate) struct RefusalCounts([AtomicU64; RefusalReason::ALL.len()]);
 impl RefusalCounts {
     /// Counts a refusal, and returns it as a decision. `user` is the User Name, if the client has one.
     pub(crate) fn refuse(&self, reason: RefusalReason, user: Option<&str>) -> Decision {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.count(reason);
         let why = match user {
             Some(user) => format!("user {}: {}", Escaped(user), reason.in_words()),
             None => reason.in_words().to_owned(),
         };
         Decision::RefuseBecause(reason.code(), why)
+    }
+
+    /// The same for a client with a token. The log says what is wrong with the token, and has nothing of it. A client that is connected already hears
+    /// a Reason Code that DISCONNECT can have.
+    pub(crate) fn refuse_token(&self, fault: TokenFault, is_connected: bool) -> Decision {
+        let reason = match fault {
+            TokenFault::NoClock => RefusalReason::NoClock,
+            TokenFault::Busy => RefusalReason::Busy,
+            _ => RefusalReason::WrongToken,
+        };
+        self.count(reason);
+        let code = match reason {
+            RefusalReason::WrongToken if is_connected => ReasonCode::NotAuthorized,
+            _ => reason.code(),
+        };
+        Decision::RefuseBecause(code, fault.in_words().to_owned())
+    }
+
+    fn count(&self, reason: RefusalReason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The label and the count of each reason.

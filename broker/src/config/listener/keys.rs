@@ -144,8 +144,12 @@ impl ListenerKeys {
 
     /// Checks that users have names where certificates name them, and that certificates name users where they have names.
     fn check_users(&self) -> Result<(), Fault> {
-        let has = |source| self.authentication.iter().flatten().any(|it| it.get() == source);
-        let by_certificate = has(AuthenticationSource::Certificate);
+        let sources: Vec<_> = self.authentication.iter().flatten().map(|source| source.get()).collect();
+        if sources.iter().rev().skip(1).any(|source| *source == AuthenticationSource::Http) {
+            let message = "\"http\" in authentication decides about all users that are left: it has to be the last";
+            return Err(Fault::Other(message.to_owned()));
+        }
+        let by_certificate = sources.contains(&AuthenticationSource::Certificate);
         if (by_certificate || self.user_name_from.is_some()) && !self.asks_for_certificates() {
             let key = if by_certificate { "\"certificate\" in authentication" } else { "user_name_from" };
             let message = format!(

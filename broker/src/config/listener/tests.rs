@@ -157,7 +157,7 @@ fn a_listener_names_the_sources_of_its_users_and_the_name_in_a_certificate() {
             format!("{certificates}user_name_from = \"cn\"\nauthentication = [\"password\"]"),
             "of no use without \"certificate\" in authentication",
         ),
-        ("authentication = [\"passwords\"]".to_owned(), "one of \"certificate\", \"password\""),
+        ("authentication = [\"passwords\"]".to_owned(), "one of \"certificate\", \"jwt\", \"password\", \"http\""),
         ("authentication = \"password\"".to_owned(), "a list of sources of users, like"),
         (
             "user_name_from = \"dns\"".to_owned(),
