@@ -93,12 +93,13 @@ class Operations(unittest.TestCase):
                 file.write_bytes(content.replace(b"a payload to be found", b"a payload to be fouNd"))
             with Broker(*HTTP, "--data-dir", folder) as broker:
                 samples = metrics(broker)
-                lost = samples['goldcrest_store_damaged_records{kind="Message"}']
-                self.assertEqual(lost, int(shards()), "each shard has the retained message")
+                # The owner of the topic has the message. The publisher's shard may have the record of its way there.
+                self.assertIn(samples['goldcrest_store_damaged_records{kind="Message"}'], range(1, int(shards()) + 1))
+                kinds = [value for name, value in samples.items() if name.startswith("goldcrest_store_damaged_records")]
                 self.assertGreater(samples["goldcrest_store_damaged_bytes"], 0)
                 with Client(broker.port, V5) as watcher:
                     watcher.subscribe("$SYS/broker/store/damaged/records", 0)
-                    self.assertEqual(watcher.next().payload, shards().encode())
+                    self.assertEqual(watcher.next().payload, str(int(sum(kinds))).encode())
                 self.assertIn("the store is damaged", broker.read_log())
 
     def test_a_failed_store_is_reported_before_the_broker_ends(self):
