@@ -8,6 +8,7 @@
 //! password_file  the users of the password file
 //! password_hash  what passwords are compared with
 //! refusals       why clients are refused
+//! user_name      which text can be the name of a user, and the one in a certificate
 //! wall_clock     whether the clock of the system tells the time of day
 //! ```
 //!
@@ -21,6 +22,7 @@ mod jwt;
 mod password_file;
 mod password_hash;
 mod refusals;
+mod user_name;
 mod wall_clock;
 
 pub use http_hook::ServiceError;
@@ -33,7 +35,6 @@ pub(crate) use refusals::RefusalCounts;
 
 use super::{AccessRequest, ConnectRequest, Decide, Decision, Principals, Reply, Secret};
 use crate::config::{AuthenticationSource, Config, FromFiles, Listener, UserNameFrom};
-use crate::net::ClientCertificate;
 use crate::output::log::{Escaped, Throttle};
 use data_encoding::HEXLOWER;
 use failures::{Failures, Standing, Suspect};
@@ -44,11 +45,11 @@ use jwt::{TokenCheck, TokenFault, TokenHolder, TokenSource, TokenSourceError, lo
 use password_file::{Known, PasswordFile, PasswordTable, TellRemoved};
 use refusals::RefusalReason;
 use ring::hmac;
-use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use user_name::{is_name, name_in};
 use zeroize::Zeroizing;
 
 /// The most that a password may wait to be checked.
@@ -231,6 +232,20 @@ impl Authenticator {
         });
     }
 
+    /// Refuses a user whom no source knows. Where passwords are a source that takes as long as a wrong password.
+    fn refuse_unknown(
+        &self,
+        rules: &ListenerRules,
+        shown: ShownCredentials<'_>,
+        address: Option<IpAddr>,
+        reply: Reply,
+    ) {
+        if rules.sources.contains(&AuthenticationSource::Password) {
+            return self.check(shown, address, reply);
+        }
+        reply.send(self.shared.refuse(RefusalReason::UnknownUser, &shown.user));
+    }
+
     /// Compares credentials with the password file.
     fn check(&self, shown: ShownCredentials<'_>, address: Option<IpAddr>, reply: Reply) {
         let ShownCredentials { client_id, user, password } = shown;
@@ -318,7 +333,7 @@ impl Decide for Authenticator {
             match source {
                 AuthenticationSource::Certificate => {
                     if let Some(name) = certificate.as_ref().and_then(|it| name_in(it, rules.names)) {
-                        return shared.accept(&name, reply);
+                        return shared.accept_named(&name, &client_id, reply);
                     }
                 }
                 AuthenticationSource::Jwt => {
@@ -352,7 +367,9 @@ impl Decide for Authenticator {
             return reply.send(Decision::accept(Principal::ANONYMOUS));
         }
         match user {
-            Some(user) => self.check(ShownCredentials { client_id: &client_id, user, password }, address, reply),
+            Some(user) => {
+                self.refuse_unknown(rules, ShownCredentials { client_id: &client_id, user, password }, address, reply);
+            }
             None => reply.send(shared.refusals.refuse(RefusalReason::NoCredentials, None)),
         }
     }
@@ -421,32 +438,20 @@ impl SharedParts {
         }
     }
 
+    /// Accepts a user whom a certificate names, unless the user is bound to another Client Identifier.
+    fn accept_named(&self, name: &str, client_id: &str, reply: Reply) {
+        if self.passwords.as_ref().is_some_and(|passwords| !passwords.table().may_have(name, client_id)) {
+            return reply.send(self.refuse(RefusalReason::WrongPassword, name));
+        }
+        self.accept(name, reply);
+    }
+
     /// Accepts a user whose credentials are those of `table`.
     fn accept_user(&self, passwords: &PasswordFile, table: &PasswordTable, user: &str, reply: Reply) {
         self.accept(user, reply);
         // The user may have been taken out of the file after the check. Those who removed the user then did not find this client.
         passwords.close_if_changed(table, user);
     }
-}
-
-/// The name of the user in a certificate; `None` if the certificate has none that can be the name of a user.
-fn name_in(certificate: &ClientCertificate, from: UserNameFrom) -> Option<Cow<'_, str>> {
-    let name = match from {
-        UserNameFrom::CommonName => certificate.common_name.as_deref().map(Cow::Borrowed),
-        UserNameFrom::DnsName => first(&certificate.dns_names),
-        UserNameFrom::Uri => first(&certificate.uris),
-        UserNameFrom::Email => first(&certificate.emails),
-        UserNameFrom::Fingerprint => Some(Cow::Owned(certificate.fingerprint())),
-    };
-    name.filter(|name| is_name(name))
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=Principals::NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
-}
-
-fn first(names: &[Box<str>]) -> Option<Cow<'_, str>> {
-    names.first().map(|name| Cow::Borrowed(&**name))
 }
 
 impl From<TokenSourceError> for SourceError {

@@ -1,7 +1,7 @@
 //! What a token must be, and what it says.
 
 use super::key_file::TokenKeys;
-use crate::access::Principals;
+use crate::access::authentication::user_name::is_name;
 use crate::access::authentication::wall_clock::since_1970;
 use crate::config::JwtConfig;
 use data_encoding::BASE64URL_NOPAD;
@@ -126,10 +126,6 @@ pub(super) fn verify(
     let user = claims.get(&config.user_claim).and_then(Value::as_str).filter(|user| is_name(user));
     let user = user.ok_or(TokenFault::User)?.to_owned();
     Ok(TokenHolder { user, lasts: lasts.min(LONGEST) })
-}
-
-fn is_name(user: &str) -> bool {
-    (1..=Principals::NAME_BYTES).contains(&user.len()) && !user.contains(char::is_control)
 }
 
 /// What the library checks. The times are checked here, at the given time.
