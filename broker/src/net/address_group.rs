@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 /// One address of IPv4, or a network of IPv6 with a prefix of 64 bits: who has one of its addresses has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AddressGroup(u64);
+pub(crate) struct AddressGroup(u64);
 
 impl AddressGroup {
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             // No network of IPv6 that is given out begins with these bits.
             IpAddr::V4(address) => Self(0xffff << 32 | u64::from(address.to_bits())),

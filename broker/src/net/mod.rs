@@ -43,6 +43,7 @@ mod tls_settings;
 mod transport;
 mod unix_socket;
 
+pub(crate) use address_group::AddressGroup;
 pub(crate) use admission::{Admission, CONNECTION_BYTES, ConnectPermit, ConnectionPermit, GRACE, UNFINISHED_BYTES};
 pub(crate) use byte_queue::ByteQueue;
 pub(crate) use client_socket::ClientSocket;

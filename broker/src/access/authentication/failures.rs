@@ -4,6 +4,7 @@
 //! address, and the address by itself for those who try many names.
 
 use crate::config::BanLimits;
+use crate::net::AddressGroup;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -68,9 +69,9 @@ impl Failures {
 
     pub(super) fn suspect(&self, user: &str, address: Option<IpAddr>) -> Suspect {
         let places = address.filter(|_| self.limits.failures > 0).map(|address| {
-            let network = network(address);
+            let network = AddressGroup::of(address);
             // Behind a proxy on this machine are all clients.
-            let by_address = (!address.is_loopback()).then(|| self.hasher.hash_one(network));
+            let by_address = (!address.to_canonical().is_loopback()).then(|| self.hasher.hash_one(network));
             (self.hasher.hash_one((user, network)), by_address)
         });
         Suspect { places }
@@ -116,15 +117,15 @@ impl Failures {
     /// The user has failed. Returns whether a ban begins.
     pub(super) fn fail(&self, suspect: Suspect, now: Instant) -> bool {
         let mut begins = false;
-        let most = self.limits.failures;
         self.change_both(suspect, now, |record, times| {
+            let was_banned = self.is_banned(record, times, now);
             // What was long ago is no failure in a row.
             if now.saturating_duration_since(record.last) > self.memory() {
                 record.failures = 0;
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
-            begins |= record.failures == most.saturating_mul(times);
+            begins |= !was_banned && self.is_banned(record, times, now);
         });
         begins
     }
@@ -192,14 +193,6 @@ fn wait_after(failures: u32) -> Duration {
     }
 }
 
-/// What counts as one address: for IPv6 the network of 64 bits, in which a machine takes the addresses that it likes.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +219,7 @@ mod tests {
             assert_eq!(failures.standing(ann, at(wait)), Standing::Good);
         }
         // The next failure begins a ban at once: those before are not forgotten yet.
-        failures.fail(ann, at(301.0));
+        assert!(failures.fail(ann, at(301.0)));
         assert_eq!(failures.standing(ann, at(302.0)), Standing::Banned);
         // Others are not concerned: the same user elsewhere, another user here.
         assert_eq!(failures.standing(failures.suspect("ann", address("192.0.2.2")), at(302.0)), Standing::Good);
