@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Whether files that seem unchanged are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +64,16 @@ impl WatchedFiles {
     /// fault is logged only when it is found twice in a row.
     pub(crate) fn refresh<T, E: Display>(&self, which: Refresh, read: impl FnOnce() -> Result<T, E>) -> Option<T> {
         let stamps = stamps(&self.files);
-        let mut seen = self.seen();
-        if which == Refresh::Changed && seen.fault.is_none() && stamps == seen.stamps {
-            return None;
+        {
+            let seen = self.seen();
+            if which == Refresh::Changed && seen.fault.is_none() && stamps == seen.stamps {
+                return None;
+            }
         }
-        match read() {
+        // Nobody waits for the disk who asks for faults meanwhile. One thread alone reads anew.
+        let read = read();
+        let mut seen = self.seen();
+        match read {
             Ok(made) => {
                 *seen = Seen { stamps, fault: None };
                 Some(made)
@@ -86,6 +92,20 @@ impl WatchedFiles {
         }
     }
 
+    /// As [`WatchedFiles::refresh`], for files of which a part makes sense too: a file that is being written can't be used.
+    pub(crate) fn refresh_whole<T, E: Display>(
+        &self,
+        which: Refresh,
+        read: impl FnOnce() -> Result<T, E>,
+    ) -> Option<T> {
+        self.refresh(which, || {
+            let before = stamps(&self.files);
+            let made = read().map_err(|error| error.to_string())?;
+            let is_settled = which == Refresh::All || self.files.iter().all(|file| is_settled(file));
+            if before == stamps(&self.files) && is_settled { Ok(made) } else { Err("it is being written".to_owned()) }
+        })
+    }
+
     /// Why the files can't be used as they are now; `None` if all are in use.
     pub(crate) fn fault(&self) -> Option<String> {
         self.seen().fault.as_ref().map(|(error, _)| self.in_words(error))
@@ -98,6 +118,13 @@ impl WatchedFiles {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether nobody has written the file lately. A time in the future is that of a clock that was set back.
+fn is_settled(file: &Path) -> bool {
+    const SETTLED: Duration = Duration::from_secs(1);
+    let modified = std::fs::metadata(file).and_then(|file| file.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= SETTLED) || modified.elapsed().is_err())
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {

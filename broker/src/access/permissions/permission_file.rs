@@ -6,12 +6,10 @@ use super::rule_set::RuleSet;
 use super::{acl_file, toml_file};
 use crate::access::Principals;
 use crate::config::{ConfigError, PermissionSource, Refresh, WatchedFiles, read_text};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// The permissions of a gateway that has a file of them.
 #[derive(Debug)]
@@ -20,14 +18,12 @@ pub(crate) struct PermissionFile {
     watched: WatchedFiles,
     counts: Arc<DenialCounts>,
     /// The rules that were read last.
-    set: Mutex<RuleSet>,
+    set: Mutex<Arc<RuleSet>>,
 }
 
 impl PermissionFile {
     /// The most bytes of the file.
     const MOST_BYTES: usize = 16 << 20;
-    /// A file that was written this lately may be written still.
-    const SETTLED: Duration = Duration::from_secs(1);
 
     /// Reads the file for the first time.
     ///
@@ -41,7 +37,7 @@ impl PermissionFile {
         if set.is_empty() {
             tracing::warn!("{} has no rules: nobody may publish or subscribe", path.display());
         }
-        Ok(Self { source: source.clone(), watched, counts: Arc::default(), set: Mutex::new(set) })
+        Ok(Self { source: source.clone(), watched, counts: Arc::default(), set: Mutex::new(Arc::new(set)) })
     }
 
     /// Puts the rules that were read last to use.
@@ -63,11 +59,11 @@ impl PermissionFile {
     /// Reads the file anew if it has changed, or in any case. Returns whether there are other rules now. If the file can't be used the old
     /// rules stay.
     pub(crate) fn refresh(&self, which: Refresh) -> bool {
-        let set = self.watched.refresh(which, || self.read_whole(which).map_err(|error| error.to_string()));
+        let set = self.watched.refresh_whole(which, || self.read_anew());
         let is_new = set.is_some();
         if let Some(set) = set {
             tracing::info!(users = set.users(), "the permissions in {} were read anew", self.source.path().display());
-            *self.set.lock().unwrap_or_else(PoisonError::into_inner) = set;
+            *self.set.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         }
         is_new
     }
@@ -77,37 +73,14 @@ impl PermissionFile {
         self.watched.fault()
     }
 
-    /// Reads the file unless it is being written: half a file may have half of its rules.
-    fn read_whole(&self, which: Refresh) -> Result<RuleSet, ConfigError> {
-        let path = self.source.path();
-        let mistake = |message: &str| ConfigError {
-            file: path.to_owned(),
-            line: 0,
-            key: String::new(),
-            message: message.to_owned(),
-        };
-        let look = || std::fs::metadata(path).map_err(|error| mistake(&error.to_string()));
-        let before = look()?;
+    fn read_anew(&self) -> Result<RuleSet, ConfigError> {
         let set = read(&self.source)?;
-        let after = look()?;
-        let is_settled = after.modified().is_ok_and(is_settled);
-        if stamp(&before) != stamp(&after) || (which == Refresh::Changed && !is_settled) {
-            return Err(mistake("it is being written"));
-        }
         if set.is_empty() {
-            return Err(mistake("it has no rules; to have no rules hold, start anew with this file"));
+            let message = "it has no rules; to have no rules hold, start anew with this file".to_owned();
+            return Err(ConfigError { file: self.source.path().to_owned(), line: 0, key: String::new(), message });
         }
         Ok(set)
     }
-}
-
-fn is_settled(modified: SystemTime) -> bool {
-    // A time in the future is that of a clock that was set back.
-    modified.elapsed().is_ok_and(|age| age >= PermissionFile::SETTLED) || modified.elapsed().is_err()
-}
-
-fn stamp(file: &Metadata) -> (u64, u64, u64, i64, i64) {
-    (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())
 }
 
 fn read(source: &PermissionSource) -> Result<RuleSet, ConfigError> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 /// Rules in use: those of a set, by the numbers of principals. All shards share it until other rules replace it.
 #[derive(Debug)]
 pub(crate) struct RulesInUse {
-    set: RuleSet,
+    set: Arc<RuleSet>,
     principals: Arc<Principals>,
     /// Which rules a principal has, by its number, in blocks that are made when a principal of theirs first asks. A lookup takes no lock.
     blocks: Box<[OnceLock<Block>]>,
@@ -33,9 +33,9 @@ impl RulesInUse {
     /// Principals with greater numbers are looked up each time. A gateway that has given so many names a number has lost some again.
     const MOST: usize = 4 * Principals::MOST;
 
-    pub(crate) fn new(set: RuleSet, principals: Arc<Principals>) -> Self {
+    pub(crate) fn new(set: impl Into<Arc<RuleSet>>, principals: Arc<Principals>) -> Self {
         let blocks = (0..Self::MOST / Self::BLOCK).map(|_| OnceLock::new()).collect();
-        Self { set, principals, blocks }
+        Self { set: set.into(), principals, blocks }
     }
 
     /// Calls `act` with the rules of a principal, and its user name.
