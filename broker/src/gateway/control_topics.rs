@@ -100,7 +100,10 @@ impl ControlClient {
         loop {
             let request = client.next().await?;
             let Answered { payload, effects } = self.security.answer(request.payload).await;
-            match client.publish(RESPONSE_TOPIC, &payload, QoS::AtMostOnce, false).await {
+            let published = client.publish(RESPONSE_TOPIC, &payload, QoS::AtMostOnce, false).await;
+            // Whether or not the answer could be sent: the change is made.
+            self.security.close_soon(effects);
+            match published {
                 Err(LocalClientError::TooLarge(_, most)) => {
                     let error = format!("The answer is longer than {most} bytes: ask for a part, by count and offset");
                     let refusal = Answered::refusal(error).payload;
@@ -108,7 +111,6 @@ impl ControlClient {
                 }
                 published => published?,
             }
-            self.security.close_soon(effects);
             let lost = client.lost();
             if lost > self.lost {
                 tracing::warn!(lost = lost - self.lost, "requests were lost, because earlier ones were not done yet");

@@ -3,7 +3,7 @@
 //! A request may hold passwords. So nobody but the gateway receives it, and it is never retained.
 
 use crate::access::Principals;
-use crate::access::permissions::RuleAuthorizer;
+use crate::access::permissions::{RuleAuthorizer, contains};
 use crate::output::log::Escaped;
 use goldcrest_core::codec::QoS;
 use goldcrest_core::{Authorize, Subject, Subscribable, TopicFilter, TopicName};
@@ -25,19 +25,6 @@ impl ControlAuthorizer {
 
 fn is_gateway(who: &Subject<'_>) -> bool {
     who.principal() == Principals::GATEWAY
-}
-
-/// Whether a filter matches the topic of requests.
-fn matches_requests(filter: &str) -> bool {
-    let mut topic = REQUEST_TOPIC.split('/');
-    for level in filter.split('/') {
-        match (level, topic.next()) {
-            ("#", _) => return true,
-            (level, Some(of_topic)) if level == "+" || level == of_topic => {}
-            _ => return false,
-        }
-    }
-    topic.next().is_none()
 }
 
 impl Authorize for ControlAuthorizer {
@@ -63,7 +50,7 @@ impl Authorize for ControlAuthorizer {
             return Subscribable::wholly_if(filter.as_str() == REQUEST_TOPIC);
         }
         match self.0.subscribe(who, filter, qos) {
-            Subscribable::Wholly if matches_requests(filter.proper()) => Subscribable::Partly,
+            Subscribable::Wholly if contains(filter.proper(), REQUEST_TOPIC) => Subscribable::Partly,
             answer => answer,
         }
     }

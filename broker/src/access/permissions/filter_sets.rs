@@ -4,7 +4,7 @@
 //! begins with a wildcard matches no topic that begins with `$`.
 
 /// Whether each topic that matches `inner` matches `outer` too. Is never true wrongly. False though it is so: `#` within `+/#`.
-pub(super) fn contains(outer: &str, inner: &str) -> bool {
+pub(crate) fn contains(outer: &str, inner: &str) -> bool {
     if differ_in_dollar(outer, inner) {
         return false;
     }

@@ -36,6 +36,7 @@ mod tests;
 mod toml_file;
 
 pub(crate) use denials::{Denial, DenialCounts, Denials};
+pub(crate) use filter_sets::contains;
 pub(crate) use fuzzing::check_permissions;
 pub(crate) use permission_file::PermissionFile;
 pub(crate) use rule::{Rule, RuleAction};
