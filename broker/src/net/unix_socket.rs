@@ -5,6 +5,7 @@ use crate::config::{ListenerAddress, UnixAddress};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ impl UnixSocket {
     }
 }
 
-/// Removes a socket at `path` that nobody listens on. What is no socket stays, and binding fails for it.
+/// Removes a socket at `path` that no process has. What is no socket stays, and binding fails for it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {}
@@ -91,13 +92,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Without waiting: where the queue of a socket is full, somebody listens.
     probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!("removed the socket {}, which nobody listened on", path.display());
-            fs::remove_file(path)
-        }
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    let is_refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if !probe.connect(&SockAddr::unix(path)?).is_err_and(is_refused) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
     }
+    if is_bound(path) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process is about to listen there"));
+    }
+    tracing::info!("removed the socket {}, which nobody listened on", path.display());
+    fs::remove_file(path)
+}
+
+/// Whether a process has a socket with this path. A gateway that is starting does not listen yet.
+fn is_bound(path: &Path) -> bool {
+    let end = [b" ", path.as_os_str().as_bytes()].concat();
+    fs::read("/proc/net/unix").is_ok_and(|all| all.split(|byte| *byte == b'\n').any(|line| line.ends_with(&end)))
 }
 
 /// The number of a group of the system, which is given by its name or number.
@@ -122,32 +131,17 @@ fn group_id(group: &str) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Folder;
     use std::os::unix::net::UnixStream;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder = std::env::temp_dir().join(format!("goldcrest-socket-{name}-{}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn address(&self) -> UnixAddress {
-            UnixAddress::new(self.0.join("mqtt.sock"))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn address_in(folder: &Folder) -> UnixAddress {
+        UnixAddress::new(folder.path().join("mqtt.sock"))
     }
 
     #[test]
     fn a_socket_has_its_permissions_and_is_removed_with_its_owner() {
-        let folder = Folder::new("mode");
-        let address = UnixAddress { mode: 0o640, group: Some("0".to_owned()), ..folder.address() };
+        let folder = Folder::made("mode");
+        let address = UnixAddress { mode: 0o640, group: Some("0".to_owned()), ..address_in(&folder) };
         let (socket, path) = UnixSocket::open(0, &address).unwrap();
         assert_eq!(fs::metadata(&address.path).unwrap().mode() & 0o7777, 0o640);
         let refused = UnixStream::connect(&address.path).unwrap_err();
@@ -160,13 +154,14 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
-        let folder = Folder::new("stale");
-        let address = folder.address();
+        let folder = Folder::made("stale");
+        let address = address_in(&folder);
         drop(UnixListener::bind(&address.path).unwrap());
         let (socket, path) = UnixSocket::open(0, &address).unwrap();
+        let is_taken = || UnixSocket::open(0, &address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        assert!(is_taken(), "it does not listen yet, and its gateway is starting");
         socket.listen().unwrap();
-        let error = UnixSocket::open(0, &address).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(is_taken());
         UnixStream::connect(&address.path).unwrap();
         // A socket of somebody else at the same path stays.
         fs::remove_file(&address.path).unwrap();
@@ -177,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_socket_is_never_removed() {
-        let folder = Folder::new("file");
-        let address = folder.address();
+        let folder = Folder::made("file");
+        let address = address_in(&folder);
         fs::write(&address.path, "precious").unwrap();
         assert_eq!(UnixSocket::open(0, &address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(fs::read_to_string(&address.path).unwrap(), "precious");
