@@ -79,8 +79,8 @@ pub enum DeliveryState {
 impl Broker<'_> {
     /// The Network Connection of the client with this Client Identifier; `None` if it is not connected.
     pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
-        let slot = self.engine.sessions[self.engine.session_named(client_id)?].connection?;
-        Some(ConnectionId { slot, generation: self.engine.connections[slot].generation })
+        let session = self.engine.session_named(client_id)?;
+        Some(self.engine.id_of(self.engine.sessions[session].connection?))
     }
 
     /// Shows the subscriptions of a Session, from the position `from` on, until `visit` breaks off. Returns the next position; `None` after

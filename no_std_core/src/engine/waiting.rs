@@ -27,7 +27,7 @@ impl Engine<'_> {
             return resumes;
         }
         let is_safe = |first: Handle<Owed>| !self.must_wait(first);
-        let window = connection.window;
+        let window = self.window_of(handle);
         connection.owed.front().is_some_and(is_safe)
             || connection
                 .session
@@ -51,7 +51,7 @@ impl Engine<'_> {
         if !self.messages.journal.is_on() {
             return false;
         }
-        let window = connection.window;
+        let window = self.window_of(handle);
         connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages, window))
     }
 
