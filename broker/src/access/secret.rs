@@ -2,11 +2,21 @@
 
 use std::fmt;
 use std::ops::Deref;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// Secret bytes, such as a Password: they are overwritten when they are not needed any more, and [`Debug`](fmt::Debug) does not show them.
-#[derive(Clone, PartialEq, Eq)]
+/// Comparing two takes a time that depends on their lengths alone.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Deref for Secret {
     type Target = [u8];

@@ -239,6 +239,11 @@ impl Config {
         self.listeners.iter().any(|listener| listener.tls.is_some() || listener.websocket.is_some())
     }
 
+    /// Whether some listener accepts connections on threads of its own.
+    pub(crate) fn has_doorsteps(&self) -> bool {
+        self.has_layers() || self.listeners.iter().any(|listener| !listener.proxy_protocol.is_empty())
+    }
+
     /// Whether it names files that are read anew while the gateway runs.
     pub(crate) fn names_files(&self) -> bool {
         let has_own = self.authentication.names_files() || self.permissions.is_some();

@@ -35,14 +35,14 @@ pub(super) struct MemoryPlan {
     pub(super) spare_bytes: usize,
 }
 
-/// The ceiling for so many shards, with what they take at start. `has_layers`: some listener has TLS or the like.
+/// The ceiling for so many shards, with what they take at start. `has_doorsteps`: some listener accepts connections on threads of its own.
 ///
 /// # Errors
 /// Too little would be left to clients.
-pub(super) fn plan(bound: MemoryBound, shards: u16, has_layers: bool) -> Result<MemoryPlan, StartError> {
+pub(super) fn plan(bound: MemoryBound, shards: u16, has_doorsteps: bool) -> Result<MemoryPlan, StartError> {
     let max = usize::try_from(bound.bytes).unwrap_or(usize::MAX);
     let spare_bytes = spare_bytes(max, shards);
-    let other = other_bytes(max, shards, has_layers);
+    let other = other_bytes(max, shards, has_doorsteps);
     if other.saturating_mul(LEAST_LEFT) > max.saturating_mul(LEAST_LEFT - 1) {
         return Err(StartError::Memory { max: bound.bytes, shards, other: other as u64 });
     }
@@ -53,13 +53,13 @@ pub(super) fn plan(bound: MemoryBound, shards: u16, has_layers: bool) -> Result<
 }
 
 /// What nobody claims, in bytes.
-pub(crate) fn other_bytes(max: usize, shards: u16, has_layers: bool) -> usize {
+pub(crate) fn other_bytes(max: usize, shards: u16, has_doorsteps: bool) -> usize {
     let mail = if shards > 1 { KEPT_MAIL_BYTES } else { 0 };
     let shard = SHARD.saturating_add(mail).saturating_add(spare_bytes(max, shards));
     // Batches on their way to the store are copies of messages. A gateway without a store has this part free.
     let batches = max / CREDIT_PARTS;
     let all = shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES + batches);
-    if !has_layers {
+    if !has_doorsteps {
         return all;
     }
     // Each shard has buffers for layers, and threads for handshakes have buffers, stack and runtime.

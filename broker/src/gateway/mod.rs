@@ -133,7 +133,7 @@ impl Gateway {
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
         let memory = config.memory_max.bound();
-        let memory_plan = memory::plan(memory, shards, config.has_layers())?;
+        let memory_plan = memory::plan(memory, shards, config.has_doorsteps())?;
         let ceiling = memory_plan.ceiling.clone();
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));

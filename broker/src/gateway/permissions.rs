@@ -80,11 +80,8 @@ impl OpenRules {
 impl RuleSources {
     /// What each shard asks, in the order of the shards; `None` if no file says who may do what.
     pub(super) fn of_shards(&self) -> Option<Vec<ShardRules>> {
-        let of_file = |file: &Arc<RulesOfShards>| {
-            let of_shard = |(authorizer, denials)| (Permissions::from(authorizer), denials);
-            file.of_shards().into_iter().map(of_shard).collect()
-        };
-        self.file.as_ref().map(of_file).or_else(|| self.security.as_ref().map(|security| security.of_shards()))
+        let of_file = self.file.as_ref().map(|file| file.of_shards());
+        of_file.or_else(|| self.security.as_ref().map(|security| security.of_shards()))
     }
 
     /// For operators.
@@ -105,10 +102,12 @@ impl RulesOfShards {
     }
 
     /// What each shard asks, and where it notes what was denied, in the order of the shards.
-    pub(super) fn of_shards(&self) -> Vec<(Arc<RuleAuthorizer>, Arc<Denials>)> {
+    pub(super) fn of_shards(&self) -> Vec<ShardRules> {
         let rules = self.file.rules(self.principals.clone());
-        let of_shard =
-            |denials: &Arc<Denials>| (Arc::new(RuleAuthorizer::new(rules.clone(), denials.clone())), denials.clone());
+        let of_shard = |denials: &Arc<Denials>| {
+            let authorizer = Arc::new(RuleAuthorizer::new(rules.clone(), denials.clone()));
+            (Permissions::from(authorizer), denials.clone())
+        };
         self.denials.iter().map(of_shard).collect()
     }
 }
@@ -125,8 +124,8 @@ impl FromFiles for RulesOfShards {
         if !self.file.refresh(which) {
             return;
         }
-        for (shard, (authorizer, _)) in (0..).zip(self.of_shards()) {
-            self.mailboxes.tell(shard, Box::new(move |now, broker| broker.set_authorize(now, authorizer)));
+        for (shard, (permissions, _)) in (0..).zip(self.of_shards()) {
+            self.mailboxes.tell(shard, Box::new(move |now, broker| broker.set_authorize(now, permissions)));
         }
     }
 

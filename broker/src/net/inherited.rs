@@ -20,10 +20,11 @@ impl InheritedSockets {
     /// that no child takes them for its own.
     pub(crate) fn of_environment() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':').filter(|name| !name.is_empty()).map(str::to_owned);
+        let mut names = names.split(':');
         let sockets = ListenFd::from_env();
         // The name of systemd for a socket without a name.
-        let names = (0..sockets.len()).map(|_| Some(names.next().unwrap_or_else(|| "unknown".to_owned()))).collect();
+        let name_or_unknown = |name: Option<&str>| name.filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+        let names = (0..sockets.len()).map(|_| Some(name_or_unknown(names.next()))).collect();
         Self { sockets, names }
     }
 

@@ -138,17 +138,22 @@ async fn client_of_proxy(
     since: Instant,
 ) -> Result<Option<SocketAddr>, ConnectFailure> {
     let reading = async {
+        let failure = |error| match error {
+            HeaderError::Lost(error, read) => ConnectFailure::Peer(error, read),
+            HeaderError::Fault(fault) => ConnectFailure::Header(fault),
+        };
         let mut reading = pin!(read_header(transport));
         loop {
             tokio::select! {
-                read = &mut reading => return read.map_err(|error| match error {
-                    HeaderError::Lost(error, read) => ConnectFailure::Peer(error, read),
-                    HeaderError::Fault(fault) => ConnectFailure::Header(fault),
-                }),
+                read = &mut reading => return read.map_err(failure),
                 () = lobby.admission().pressure.notified() => {
-                    if since.elapsed() >= GRACE {
-                        return Err(ConnectFailure::Pressed(TOO_MANY));
+                    if since.elapsed() < GRACE {
+                        continue;
                     }
+                    // Perhaps the header arrived while the process was stopped.
+                    yield_now().await;
+                    let last = timeout(Duration::ZERO, &mut reading).await;
+                    return last.map_or(Err(ConnectFailure::Pressed(TOO_MANY)), |read| read.map_err(failure));
                 }
             }
         }

@@ -32,10 +32,15 @@ impl Decisions {
             _ => None,
         };
         let reply = Reply::new(move |decision| {
-            if let Decision::RefuseBecause(_, why) = &decision {
-                mailboxes.connection_ends.note(shard, id, why);
-            }
+            // Not the mailboxes themselves, which would own themselves by their mail.
+            let ends = mailboxes.connection_ends.clone();
             let decided = move |now: Instant, broker: &mut Broker<'static>| {
+                // The end of a connection takes the note. One that has ended meanwhile would leave its note for good.
+                if let Decision::RefuseBecause(_, why) = &decision
+                    && broker.describe(id).is_some()
+                {
+                    ends.note(shard, id, why);
+                }
                 if let Some(client_id) = adopter {
                     adopt(now, broker, &client_id, &decision);
                 }

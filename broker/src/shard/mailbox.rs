@@ -36,7 +36,7 @@ pub(crate) struct Mailboxes {
     /// How many connections were accepted, by all shards.
     pub(crate) accepted: AtomicU64,
     /// Counts why connections ended, for all shards.
-    pub(crate) connection_ends: ConnectionEnds,
+    pub(crate) connection_ends: Arc<ConnectionEnds>,
 }
 
 #[derive(Default)]
@@ -155,7 +155,7 @@ impl Mailboxes {
         Self {
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             accepted: AtomicU64::new(0),
-            connection_ends: ConnectionEnds::default(),
+            connection_ends: Arc::default(),
         }
     }
 

@@ -221,7 +221,7 @@ impl Setting<'_> {
 
     /// What is taken at start.
     fn other_bytes(&self, max: usize) -> usize {
-        other_bytes(max, self.shards, self.config.has_layers())
+        other_bytes(max, self.shards, self.config.has_doorsteps())
     }
 
     /// A ceiling of which nothing is taken but what is taken at start.

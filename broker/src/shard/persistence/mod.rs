@@ -198,7 +198,7 @@ pub(crate) const CREDIT_PARTS: usize = 32;
 /// The most bytes of credit that a shard has at once, unless one message wants more. A batch is a copy of what the credit was spent for, and stands in
 /// memory beside the messages.
 pub(crate) fn credit_below(ceiling: &MemoryCeiling, shards: u16) -> u64 {
-    const LEAST: usize = 512 << 10;
+    const LEAST: usize = 64 << 10;
     (ceiling.bytes() / CREDIT_PARTS / usize::from(shards.max(1))).max(LEAST) as u64
 }
 
