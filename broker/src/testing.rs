@@ -1,5 +1,11 @@
 //! Helpers for several unit tests.
 
+/// As in the tests of the whole gateway.
+mod folder {
+    include!("../tests/support/folder.rs");
+}
+
+pub(crate) use folder::Folder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;

@@ -1,7 +1,8 @@
 //! Users: passwords from a file, names in certificates, and clients that say nothing of who they are.
 
+use crate::operations::get;
 use crate::support::certificates::{Authority, Identity, open};
-use crate::support::{Client, connect_packet, local, message, runtime};
+use crate::support::{Client, connect_as, connect_packet, local, message, runtime, wait_until};
 use goldcrest::{
     AuthenticationConfig, AuthenticationSource, ClientCertificates, Config, Gateway, Listener, StartError, TlsConfig,
     UserNameFrom,
@@ -16,6 +17,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// The most that is waited for something.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The password is "seven".
 const ANN: &str = "ann:$7$101$AAECAwQFBgcICQoL$of6QTLo6Zcm+jM/wL4Yzv65dImj2WbOmx9DOpI/0124ytTbhSKlaTKDaIzE9LdFSscWNGdNEJqdqjiCCP5wY1Q==";
@@ -60,23 +64,6 @@ fn with_users(file: &Path) -> Config {
     config
 }
 
-/// Sends CONNECT. Returns the client and the Reason Code of its CONNACK.
-fn connect(address: SocketAddr, id: &str, user: Option<&str>, password: Option<&str>) -> (Client, ReasonCode) {
-    let mut client = Client::open(address);
-    let password = password.map(str::as_bytes);
-    client.send(Packet::Connect(Connect { user_name: user, password, ..connect_packet(id) }));
-    let code = client.receive_connack(|ack| ack.code);
-    (client, code)
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < Duration::from_secs(15), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn users_get_in_with_their_passwords_and_nobody_learns_who_is_a_user() {
     let file = PasswordFile::new(&["# people", ANN, BEN, CLEO, "", "# devices", PUMP]);
@@ -84,7 +71,7 @@ fn users_get_in_with_their_passwords_and_nobody_learns_who_is_a_user() {
     for shards in [1, 3] {
         let gateway = Gateway::start(&Config { shards, ..with_users(&file.0) }).unwrap();
         let address = gateway.addresses()[0];
-        let code = |user, password| connect(address, "c", user, password).1;
+        let code = |user, password| connect_as(address, "c", user, password).1;
         for (user, password) in [("ann", "seven"), ("ben", "six"), ("cleo", "small"), ("pump", TOKEN)] {
             for _ in 0..2 {
                 assert_eq!(code(Some(user), Some(password)), ReasonCode::Success, "{user}");
@@ -106,6 +93,21 @@ fn users_get_in_with_their_passwords_and_nobody_learns_who_is_a_user() {
     }
 }
 
+/// A bug of the past: who had no source of the listener was compared with the password file all the same.
+#[test]
+fn a_listener_without_passwords_among_its_sources_takes_no_password() {
+    let file = PasswordFile::new(&[ANN]);
+    let authority = Authority::new();
+    let mut config = with_users(&file.0);
+    let mut listener = named(&authority, UserNameFrom::CommonName, ClientCertificates::Optional);
+    listener.authentication = Some(vec![AuthenticationSource::Certificate]);
+    config.listeners.push(listener);
+    let gateway = Gateway::start(&config).unwrap();
+    let code = connect_tls(gateway.addresses()[1], &authority, None, Some(("ann", "seven")));
+    assert_eq!(code, ReasonCode::BadUserNameOrPassword);
+    assert_eq!(connect_as(gateway.addresses()[0], "a", Some("ann"), Some("seven")).1, ReasonCode::Success);
+}
+
 #[test]
 fn clients_of_this_machine_may_be_anonymous_unless_the_listener_says_otherwise() {
     let file = PasswordFile::new(&[ANN]);
@@ -124,7 +126,7 @@ fn clients_of_this_machine_may_be_anonymous_unless_the_listener_says_otherwise()
     }));
     let gateway = Gateway::start(&config).unwrap();
     let ports: Vec<u16> = gateway.addresses().iter().map(SocketAddr::port).collect();
-    let code = |at: usize, user, password| connect(([127, 0, 0, 1], ports[at]).into(), "c", user, password).1;
+    let code = |at: usize, user, password| connect_as(([127, 0, 0, 1], ports[at]).into(), "c", user, password).1;
     let (ok, bad) = (ReasonCode::Success, ReasonCode::BadUserNameOrPassword);
     assert_eq!([0, 1, 2, 3].map(|at| code(at, None, None)), [ok, ReasonCode::NotAuthorized, ok, ok]);
     // Who claims to be somebody has to prove it, where anything can be proved.
@@ -161,15 +163,6 @@ fn an_authentication_method_that_is_not_there_is_refused_and_older_clients_hear_
     assert_eq!((old(b"seven"), old(b"six")), ([0x20, 2, 0, 0], [0x20, 2, 0, 4]));
 }
 
-/// The text that an HTTP request gets.
-fn get(gateway: &Gateway, path: &str) -> String {
-    let mut stream = TcpStream::connect(gateway.http_addresses()[0]).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 #[test]
 fn a_changed_password_file_is_taken_over_and_closes_the_users_that_are_gone() {
     let file = PasswordFile::new(&[ANN, BEN]);
@@ -177,8 +170,8 @@ fn a_changed_password_file_is_taken_over_and_closes_the_users_that_are_gone() {
     config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
     let gateway = Gateway::start(&config).unwrap();
     let address = gateway.addresses()[0];
-    let (mut ann, _) = connect(address, "ann", Some("ann"), Some("seven"));
-    let (mut ben, _) = connect(address, "ben", Some("ben"), Some("six"));
+    let (mut ann, _) = connect_as(address, "ann", Some("ann"), Some("seven"));
+    let (mut ben, _) = connect_as(address, "ben", Some("ben"), Some("six"));
     // Nobody asks: the file is looked at.
     file.write(&[ANN, CLEO]);
     ben.receive(|packet| match packet {
@@ -186,22 +179,22 @@ fn a_changed_password_file_is_taken_over_and_closes_the_users_that_are_gone() {
         other => panic!("{other:?}"),
     });
     ben.expect_end();
-    assert_eq!(connect(address, "ben", Some("ben"), Some("six")).1, ReasonCode::BadUserNameOrPassword);
-    assert_eq!(connect(address, "cleo", Some("cleo"), Some("small")).1, ReasonCode::Success);
+    assert_eq!(connect_as(address, "ben", Some("ben"), Some("six")).1, ReasonCode::BadUserNameOrPassword);
+    assert_eq!(connect_as(address, "cleo", Some("cleo"), Some("small")).1, ReasonCode::Success);
     // A file that makes no sense leaves the old one in use.
     file.write(&["ann"]);
     gateway.reload_files();
-    wait_until("the fault is told", || get(&gateway, "/ready").contains(":1: it is no USER:HASH"));
-    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_file_faults 1\n"));
+    wait_until(PATIENCE, "the fault is told", || get(&gateway, "/ready").1.contains(":1: it is no USER:HASH"));
+    assert!(get(&gateway, "/metrics").1.contains("\ngoldcrest_file_faults 1\n"));
     assert!(
-        get(&gateway, "/metrics").contains("\ngoldcrest_refused_authentications_total{reason=\"unknown_user\"} 1\n")
+        get(&gateway, "/metrics").1.contains("\ngoldcrest_refused_authentications_total{reason=\"unknown_user\"} 1\n")
     );
-    assert_eq!(connect(address, "again", Some("ann"), Some("seven")).1, ReasonCode::Success);
+    assert_eq!(connect_as(address, "again", Some("ann"), Some("seven")).1, ReasonCode::Success);
     ann.subscribe("t", QoS::AtMostOnce);
     file.write(&[&ANN.replace("$101$", "$102$")]);
     gateway.reload_files();
     ann.receive(|packet| assert!(matches!(packet, Packet::Disconnect(_)), "{packet:?}"));
-    assert_eq!(connect(address, "ann", Some("ann"), Some("seven")).1, ReasonCode::BadUserNameOrPassword);
+    assert_eq!(connect_as(address, "ann", Some("ann"), Some("seven")).1, ReasonCode::BadUserNameOrPassword);
 }
 
 /// Connects to a Session that is kept, with `user`.
@@ -376,7 +369,7 @@ fn sources_that_cannot_be_used_are_told_at_the_start() {
 fn an_auth_without_a_method_closes_the_connection() {
     let file = PasswordFile::new(&[ANN]);
     let gateway = Gateway::start(&with_users(&file.0)).unwrap();
-    let (mut client, _) = connect(gateway.addresses()[0], "a", Some("ann"), Some("seven"));
+    let (mut client, _) = connect_as(gateway.addresses()[0], "a", Some("ann"), Some("seven"));
     client.send(Packet::Auth(Auth { code: ReasonCode::ReAuthenticate, properties: Properties::EMPTY }));
     client.receive(|packet| match packet {
         Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::ProtocolError),
@@ -419,5 +412,5 @@ fn who_fails_again_and_again_is_banned_at_that_address_alone() {
         assert_eq!(from(attacker, "nobody", "x"), ReasonCode::BadUserNameOrPassword);
     }
     assert_eq!(from(attacker, "nobody", "x"), ReasonCode::Banned);
-    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_refused_authentications_total{reason=\"banned\"} 3\n"));
+    assert!(get(&gateway, "/metrics").1.contains("\ngoldcrest_refused_authentications_total{reason=\"banned\"} 3\n"));
 }

@@ -1,7 +1,7 @@
 //! Tests of the `goldcrest` command under a low limit of file descriptors, in processes of their own.
 
 use crate::support::server::{Server, goldcrest, text};
-use crate::support::{Client, message};
+use crate::support::{Client, message, wait_until};
 use goldcrest_core::codec::{Packet, Publish, QoS, ReasonCode};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::io::{Read, Write};
@@ -9,6 +9,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+/// The most that is waited for something.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const SHARDS: &str = "2";
 
@@ -79,14 +82,6 @@ fn keep(client: &mut Client, number: usize) -> ReasonCode {
         Packet::PubAck(ack) => ack.code,
         other => panic!("PUBACK was expected, not {other:?}"),
     })
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(20), "after 20 s still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn http_address(server: &Server) -> SocketAddr {
@@ -186,7 +181,7 @@ fn ready_names_a_lack_of_descriptors_while_it_lasts() {
     let server = Server::run(&mut folder.gateway(400, &["--http", "127.0.0.1:0"]));
     let http = http_address(&server);
     let mut publisher = Client::connect(server.address, "publisher");
-    wait_until("it is ready", || get(http, "/ready").starts_with("HTTP/1.1 200"));
+    wait_until(PATIENCE, "it is ready", || get(http, "/ready").starts_with("HTTP/1.1 200"));
     assert_eq!(keep(&mut publisher, 0), ReasonCode::Success);
     let unfinished = format!("{}/unfinished: Too many open files", folder.path("data"));
     // Files that are open stay open; no other can be opened.
@@ -195,13 +190,13 @@ fn ready_names_a_lack_of_descriptors_while_it_lasts() {
     let taken = taken.expect("without new files the store is full at last");
     // Now there are descriptors, but creating the file fails for another reason: its name is taken.
     let other = folder.0.join("data/unfinished");
-    wait_until("the name is free", || std::fs::create_dir(&other).is_ok());
+    wait_until(PATIENCE, "the name is free", || std::fs::create_dir(&other).is_ok());
     limit(&server, 400);
     let is_told = || get(http, "/ready").contains(&format!("{}: Is a directory", other.display()));
-    wait_until("the other reason is told", is_told);
+    wait_until(PATIENCE, "the other reason is told", is_told);
     assert!(get(http, "/metrics").contains("goldcrest_store_full_cause{cause=\"other\"} 1"));
     std::fs::remove_dir(&other).unwrap();
-    wait_until("it is ready again", || get(http, "/ready").starts_with("HTTP/1.1 200"));
+    wait_until(PATIENCE, "it is ready again", || get(http, "/ready").starts_with("HTTP/1.1 200"));
     assert!(get(http, "/metrics").contains("goldcrest_store_full_cause{cause=\"descriptors\"} 0"));
     assert_eq!(keep(&mut publisher, taken), ReasonCode::Success);
     let (_, stderr) = end(server);
@@ -232,7 +227,7 @@ fn without_descriptors_neither_listeners_nor_http_spin_or_fill_the_log() {
     assert!(used < Duration::from_millis(600), "{used:?} of processor time in 3 s");
     drop(waiting);
     limit(&server, 400);
-    wait_until("HTTP answers again", || get(http, "/live").starts_with("HTTP/1.1 200"));
+    wait_until(PATIENCE, "HTTP answers again", || get(http, "/live").starts_with("HTTP/1.1 200"));
     drop(Client::connect(server.address, "late"));
     let (code, stderr) = end(server);
     assert_eq!(code, Some(0));

@@ -1,10 +1,10 @@
 //! Dynamic security over TCP: administrators change users, groups and roles while clients are connected, with one shard and with several.
 
 use crate::support::folder::Folder;
-use crate::support::{Client, connect_packet, local, message, runtime};
+use crate::support::{Client, connect_as, local, message, runtime};
 use goldcrest::{Config, Gateway, StartError};
 use goldcrest_core::codec::{
-    Connect, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions,
+    Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -50,30 +50,21 @@ impl Secured {
     fn admin(&self) -> Admin {
         let line = fs::read_to_string(self.folder.path().join("security.json.pw")).unwrap();
         let (user, password) = line.trim_end().split_once(' ').unwrap();
-        let (mut client, code) = connect(self.address(), "admin", Some(user), Some(password));
+        let (mut client, code) = connect_as(self.address(), "admin", Some(user), Some(password));
         assert_eq!(code, ReasonCode::Success);
         client.subscribe(RESPONSE, QoS::AtLeastOnce);
         Admin(client)
     }
 
     fn code(&self, id: &str, user: &str, password: &str) -> ReasonCode {
-        connect(self.address(), id, Some(user), Some(password)).1
+        connect_as(self.address(), id, Some(user), Some(password)).1
     }
 
     fn client(&self, user: &str) -> Client {
-        let (client, code) = connect(self.address(), user, Some(user), Some("secret"));
+        let (client, code) = connect_as(self.address(), user, Some(user), Some("secret"));
         assert_eq!(code, ReasonCode::Success);
         client
     }
-}
-
-/// Sends CONNECT. Returns the client and the Reason Code of its CONNACK.
-fn connect(address: SocketAddr, id: &str, user: Option<&str>, password: Option<&str>) -> (Client, ReasonCode) {
-    let mut client = Client::open(address);
-    let password = password.map(str::as_bytes);
-    client.send(Packet::Connect(Connect { user_name: user, password, ..connect_packet(id) }));
-    let code = client.receive_connack(|ack| ack.code);
-    (client, code)
 }
 
 /// Publishes with QoS 1. Returns the Reason Code of the PUBACK.

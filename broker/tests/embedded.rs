@@ -3,7 +3,7 @@
 #[path = "../examples/embedded.rs"]
 mod example;
 
-use crate::support::{self, Client, local, message, runtime};
+use crate::support::{self, Client, connect_as, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
 use goldcrest::{Access, Config, Gateway, Happened, ReloadError};
 use goldcrest_core::codec::{ConnAck, Connect, Disconnect, Packet, QoS, ReasonCode};
@@ -125,15 +125,6 @@ fn changed_permissions_end_subscriptions_granted_before() {
     });
 }
 
-/// Connects with this password. Returns the client and the Reason Code of its CONNACK.
-fn connect_as(gateway: &Gateway, client_id: &str, user_name: &str, password: &[u8]) -> (Client, ReasonCode) {
-    let mut client = Client::open(gateway.addresses()[0]);
-    let (user_name, password) = (Some(user_name), Some(password));
-    client.send(Packet::Connect(Connect { user_name, password, ..support::connect_packet(client_id) }));
-    let code = client.receive_connack(|ack| ack.code);
-    (client, code)
-}
-
 #[test]
 fn the_embedding_program_decides_who_may_connect() {
     let decide = |request: AccessRequest, reply: Reply| {
@@ -153,11 +144,17 @@ fn the_embedding_program_decides_who_may_connect() {
         || Access::new().decided_by(decide),
         async |gateway, _| {
             for name in NAMES {
-                let (mut client, code) = connect_as(gateway, name, "ann", b"secret");
+                let (mut client, code) = connect_as(gateway.addresses()[0], name, Some("ann"), Some("secret"));
                 assert_eq!(code, ReasonCode::Success);
                 client.subscribe("t", QoS::AtMostOnce);
-                assert_eq!(connect_as(gateway, name, "ann", b"wrong").1, ReasonCode::BadUserNameOrPassword);
-                assert_eq!(connect_as(gateway, name, "bob", b"secret").1, ReasonCode::NotAuthorized);
+                assert_eq!(
+                    connect_as(gateway.addresses()[0], name, Some("ann"), Some("wrong")).1,
+                    ReasonCode::BadUserNameOrPassword
+                );
+                assert_eq!(
+                    connect_as(gateway.addresses()[0], name, Some("bob"), Some("secret")).1,
+                    ReasonCode::NotAuthorized
+                );
                 assert!(!client.is_gone_within(Duration::from_millis(1)), "nobody has taken it over");
             }
             gateway.client("in_process").await.unwrap().publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();

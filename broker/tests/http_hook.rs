@@ -1,8 +1,8 @@
 //! Users whom a web service knows.
 
-use crate::support::{Client, connect_packet, local};
+use crate::support::{Client, connect_as, local};
 use goldcrest::{AuthenticationSource, Config, Gateway, GoAuthResponse, HookDialect, HttpHookConfig, StartError};
-use goldcrest_core::codec::{Connect, Packet, ReasonCode};
+use goldcrest_core::codec::{Packet, ReasonCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -66,20 +66,12 @@ async fn answer(request: Request<Incoming>, send: Sender<Value>) -> Result<Respo
     Ok(Response::builder().status(status).body(Full::new(Bytes::from(body.to_string()))).unwrap())
 }
 
-fn connect(address: SocketAddr, user: Option<&str>, password: &str) -> (Client, ReasonCode) {
-    let mut client = Client::open(address);
-    let password = Some(password.as_bytes());
-    client.send(Packet::Connect(Connect { user_name: user, password, ..connect_packet("c") }));
-    let code = client.receive_connack(|ack| ack.code);
-    (client, code)
-}
-
 #[test]
 fn a_web_service_says_who_may_connect_in_either_dialect() {
     let service = Service::start();
     for dialect in [HookDialect::Emqx, HookDialect::GoAuth(GoAuthResponse::Json)] {
         let gateway = Gateway::start(&service.config(dialect)).unwrap();
-        let code = |user, password| connect(gateway.addresses()[0], user, password).1;
+        let code = |user, password| connect_as(gateway.addresses()[0], "c", user, Some(password)).1;
         assert_eq!(code(Some("ann"), "seven"), ReasonCode::Success);
         let question = service.asked.recv().unwrap();
         assert_eq!((&question["clientid"], &question["password"]), (&json!("c"), &json!("seven")));
@@ -101,7 +93,7 @@ fn a_web_service_says_who_may_connect_in_either_dialect() {
 fn the_web_service_bounds_how_long_a_client_stays() {
     let service = Service::start();
     let gateway = Gateway::start(&service.config(HookDialect::Emqx)).unwrap();
-    let (mut ben, code) = connect(gateway.addresses()[0], Some("ben"), "six");
+    let (mut ben, code) = connect_as(gateway.addresses()[0], "c", Some("ben"), Some("six"));
     assert_eq!(code, ReasonCode::Success);
     let since = Instant::now();
     ben.receive(|packet| match packet {
@@ -121,7 +113,8 @@ fn a_web_service_that_hangs_holds_up_nobody_else() {
     config.authentication.http = Some(HttpHookConfig::new(&url, HookDialect::Emqx));
     let gateway = Gateway::start(&config).unwrap();
     let address = gateway.addresses()[0];
-    let waits = thread::spawn(move || (Instant::now(), connect(address, Some("ann"), "seven").1, Instant::now()));
+    let waits =
+        thread::spawn(move || (Instant::now(), connect_as(address, "c", Some("ann"), Some("seven")).1, Instant::now()));
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(1500) {
         let before = Instant::now();

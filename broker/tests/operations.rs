@@ -1,12 +1,15 @@
 //! The numbers that operators see over HTTP and below `$SYS/` match the events of the test.
 
 use crate::support::folder::Folder;
-use crate::support::{Client, connect_packet, local, message, runtime};
+use crate::support::{Client, connect_packet, local, message, runtime, wait_until};
 use goldcrest::{Config, Gateway, HttpConfig, StartError};
 use goldcrest_core::codec::{ConnAck, Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+/// The most that is waited for something.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway with an HTTP endpoint, which publishes its `$SYS` topics each second.
 fn config(shards: u16) -> Config {
@@ -46,15 +49,6 @@ pub(crate) fn metric(gateway: &Gateway, name: &str) -> f64 {
     assert_eq!(status, 200, "{text}");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "after 20 s still not: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    started.elapsed()
 }
 
 /// Connects a client whose Session outlives the connection.
@@ -111,7 +105,7 @@ fn metrics_sys_topics_and_sessions_match_the_traffic() {
                 let mut client = connect_durably(address, &format!("absent {absent}\u{1b}[31m"));
                 client.subscribe("to/all", QoS::AtLeastOnce);
             }
-            wait_until("they are gone", || metric(gateway, "goldcrest_connected_sessions") == 1.0);
+            wait_until(PATIENCE, "they are gone", || metric(gateway, "goldcrest_connected_sessions") == 1.0);
             let mut publisher = Client::connect(address, "publisher");
             for number in 0..QUEUED + LOST {
                 // A message that all subscribers lose is refused.
@@ -137,7 +131,7 @@ fn metrics_sys_topics_and_sessions_match_the_traffic() {
                 ("goldcrest_shards", f64::from(gateway_shards(gateway))),
             ] {
                 // Messages for another shard are handed over a moment later.
-                wait_until(&format!("{name} is {wanted}"), || metric(gateway, name) == wanted);
+                wait_until(PATIENCE, &format!("{name} is {wanted}"), || metric(gateway, name) == wanted);
             }
 
             wait_for_topic(&mut watcher, "publish/messages/dropped/queue_full", "60");
@@ -216,7 +210,7 @@ fn message_rates_and_bytes_have_the_sys_topics_of_mosquitto() {
             assert!(metric(gateway, "goldcrest_sent_publish_bytes_total") >= 5600.0);
             // This connection counts too, though it sends no CONNECT.
             drop(std::net::TcpStream::connect(address).unwrap());
-            wait_until("all are counted", || metric(gateway, "goldcrest_accepted_connections_total") == 4.0);
+            wait_until(PATIENCE, "all are counted", || metric(gateway, "goldcrest_accepted_connections_total") == 4.0);
             // The watcher's packets count too, so these are above 0 from now on.
             for topic in [
                 "publish/received",
@@ -228,7 +222,7 @@ fn message_rates_and_bytes_have_the_sys_topics_of_mosquitto() {
             ] {
                 for span in ["1min", "5min", "15min"] {
                     let rate = |topic: &str| value(address, topic).parse::<f64>().unwrap();
-                    wait_until(topic, || rate(&format!("load/{topic}/{span}")) > 0.0);
+                    wait_until(PATIENCE, topic, || rate(&format!("load/{topic}/{span}")) > 0.0);
                 }
             }
             let heap = |which: &str| value(address, &format!("heap/{which} size")).parse::<u64>().unwrap();
@@ -321,7 +315,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
             wait_for_topic(&mut watcher, "store/full", "0");
             let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
             // Restored shards first tell each other who has subscribed.
-            wait_until("it is ready", || get(gateway, "/ready") == (200, "it is ready\n".to_owned()));
+            wait_until(PATIENCE, "it is ready", || get(gateway, "/ready") == (200, "it is ready\n".to_owned()));
             // One refusal does not mean that the store stays full: it may lack the room only until a batch that is under way is written.
             let (mut tried, mut refused_in_a_row) = (0, 0);
             while refused_in_a_row < 10 {
@@ -331,7 +325,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
                 refused_in_a_row = if code == ReasonCode::QuotaExceeded { refused_in_a_row + 1 } else { 0 };
                 tried += 1;
             }
-            let took = wait_until("it is not ready", || get(gateway, "/ready").0 == 503);
+            let took = wait_until(PATIENCE, "it is not ready", || get(gateway, "/ready").0 == 503);
             assert!(took < Duration::from_secs(1), "{took:?}");
             let words = "the store has no room, and what needs more is refused: its files take what max_bytes allows, 6291456 bytes\n";
             assert_eq!(get(gateway, "/ready").1, words);
@@ -343,7 +337,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
             for number in 0..tried {
                 publish(&mut publisher, &format!("kept/{number}"), b"", true);
             }
-            let took = wait_until("it is ready again", || get(gateway, "/ready").0 == 200);
+            let took = wait_until(PATIENCE, "it is ready again", || get(gateway, "/ready").0 == 200);
             assert!(took < Duration::from_secs(1), "{took:?}");
             wait_for_topic(&mut watcher, "store/full", "0");
             assert_eq!(metric(gateway, "goldcrest_store_full"), 0.0);
@@ -361,7 +355,7 @@ fn a_flipped_bit_in_the_store_is_reported_after_the_next_start() {
         let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
         publish(&mut publisher, "kept", b"a payload that is looked for", true);
         publish(&mut publisher, "other", b"x", true);
-        wait_until("it is written", || metric(&gateway, "goldcrest_store_commits_total") > 0.0);
+        wait_until(PATIENCE, "it is written", || metric(&gateway, "goldcrest_store_commits_total") > 0.0);
         assert_eq!(metric(&gateway, "goldcrest_store_damaged_bytes"), 0.0);
         assert!(metric(&gateway, "goldcrest_store_sync_seconds_count") > 0.0);
         runtime().block_on(gateway.shut_down());
@@ -395,7 +389,7 @@ fn a_flipped_bit_in_the_store_is_reported_after_the_next_start() {
         let mut watcher = Client::connect(gateway.addresses()[0], "watcher");
         watcher.subscribe("$SYS/broker/store/damaged/+", QoS::AtMostOnce);
         wait_for_topic(&mut watcher, "store/damaged/records", &flipped.to_string());
-        wait_until("what is left is served", || get(&gateway, "/ready").0 == 200);
+        wait_until(PATIENCE, "what is left is served", || get(&gateway, "/ready").0 == 200);
         runtime().block_on(gateway.shut_down());
     }
 }
@@ -410,7 +404,7 @@ fn a_stopping_gateway_is_not_ready() {
         let stopping = std::thread::spawn(move || runtime().block_on(gateway.shut_down()));
         let ready = || request(http, "GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let mut answer = ready();
-        wait_until("it is being stopped", || {
+        wait_until(PATIENCE, "it is being stopped", || {
             answer = ready();
             answer.0 == 503
         });

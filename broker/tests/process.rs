@@ -2,6 +2,7 @@
 
 use crate::support::folder::Folder;
 use crate::support::server::{Server, goldcrest, run, text};
+use crate::support::wait_until;
 use goldcrest::{Access, Config, Gateway, StartError};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -10,6 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// The most that is waited for something.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// CONNECT of MQTT 5.0.
 const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 0];
@@ -20,14 +24,6 @@ fn is_served(address: SocketAddr) -> bool {
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     client.write_all(&CONNECT).unwrap();
     client.read_exact(&mut [0; 4]).is_ok()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < Duration::from_secs(30), "still not: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A bug of the past: shards wrote to the pipe themselves and stood still once it was full.
@@ -56,7 +52,7 @@ fn a_log_without_a_reader_makes_no_client_wait() {
         behind_note
     });
     // Now that the test reads, there is room for further lines, with a note about the missing ones before the first.
-    wait_until("there is a note", || {
+    wait_until(PATIENCE, "there is a note", || {
         assert!(is_served(server.address));
         has_note.load(Ordering::Relaxed)
     });
@@ -126,7 +122,7 @@ fn an_error_without_a_reader_ends_the_command_with_its_exit_code() {
     ] {
         let (_reader, writer) = full_pipe();
         let mut child = goldcrest(&args).stderr(writer).spawn().unwrap();
-        wait_until(&format!("{args:?} has ended"), || child.try_wait().unwrap().is_some());
+        wait_until(PATIENCE, &format!("{args:?} has ended"), || child.try_wait().unwrap().is_some());
         assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
     }
 }
@@ -138,11 +134,11 @@ fn a_greeting_without_a_reader_makes_no_client_wait() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = goldcrest(&["--memory-only", "--listen", &address.to_string()]);
     let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("it serves", || TcpStream::connect(address).is_ok());
+    wait_until(PATIENCE, "it serves", || TcpStream::connect(address).is_ok());
     assert!(is_served(address));
     let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    wait_until("it stopped", || child.try_wait().unwrap().is_some());
+    wait_until(PATIENCE, "it stopped", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

@@ -1,7 +1,8 @@
 //! Listeners with TLS, and certificates of clients.
 
+use crate::operations::get;
 use crate::support::certificates::{Authority, Identity, open};
-use crate::support::{Client, connect_packet, local, message, runtime};
+use crate::support::{Client, connect_packet, local, message, runtime, wait_until};
 use goldcrest::access::{AccessRequest, ClientCertificate, Decision, Reply};
 use goldcrest::{Access, ClientCertificates, Config, Gateway, Listener, StartError, TlsConfig, TlsVersion};
 use goldcrest_core::Principal;
@@ -12,6 +13,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// The most that is waited for something: less than the time of two looks at the files.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 /// The certificate of a server.
 fn tls(authority: &Authority) -> TlsConfig {
@@ -250,24 +254,6 @@ fn shown(gateway: &Gateway, authority: &Authority) -> Vec<u8> {
     client.stream.conn.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// Waits until something `holds`, for less than the time of two looks at the files.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(9), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The GET of an operator.
-fn get(gateway: &Gateway, path: &str) -> String {
-    let mut stream = TcpStream::connect(gateway.http_addresses()[0]).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// A broker that exchanged its certificate and kept the old CA and list of revoked ones had to be restarted all the same.
 #[test]
 fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
@@ -283,7 +269,7 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     stays.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
     // Nobody asks: the files are looked at.
     authority.issue_server();
-    wait_until("the new certificate is shown", || shown(&gateway, &authority) != first);
+    wait_until(PATIENCE, "the new certificate is shown", || shown(&gateway, &authority) != first);
     let second = shown(&gateway, &authority);
     let client = authority.issue("c", 5, Vec::new());
     assert!(connects(&gateway, &authority, Some(&client)));
@@ -299,18 +285,20 @@ fn certificates_and_lists_are_exchanged_while_clients_are_connected() {
     });
     revoked.expect_end();
     other.subscribe("t", QoS::AtMostOnce);
-    wait_until("the certificate is revoked", || !connects(&gateway, &authority, Some(&client)));
+    wait_until(PATIENCE, "the certificate is revoked", || !connects(&gateway, &authority, Some(&client)));
     // A key that is half written.
     let key = std::fs::read(authority.file("server.key")).unwrap();
     std::fs::write(authority.file("server.key"), &key[..key.len() / 2]).unwrap();
     gateway.reload_files();
-    wait_until("the fault is told", || get(&gateway, "/ready").contains("the old ones stay in use: "));
-    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 1\n"));
-    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_certificate_seconds{listener=\"127.0.0.1:0\"} "));
+    wait_until(PATIENCE, "the fault is told", || get(&gateway, "/ready").1.contains("the old ones stay in use: "));
+    assert!(get(&gateway, "/metrics").1.contains("\ngoldcrest_certificate_faults 1\n"));
+    assert!(get(&gateway, "/metrics").1.contains("\ngoldcrest_certificate_seconds{listener=\"127.0.0.1:0\"} "));
     assert_eq!(shown(&gateway, &authority), second);
     std::fs::write(authority.file("server.key"), &key).unwrap();
     gateway.reload_files();
-    wait_until("the fault is gone", || get(&gateway, "/metrics").contains("\ngoldcrest_certificate_faults 0\n"));
+    wait_until(PATIENCE, "the fault is gone", || {
+        get(&gateway, "/metrics").1.contains("\ngoldcrest_certificate_faults 0\n")
+    });
     stays.subscribe("t", QoS::AtMostOnce);
 }
 
@@ -326,10 +314,10 @@ fn a_list_of_revoked_certificates_that_is_out_of_date_counts_on_and_is_told() {
     let client = |serial| authority.issue("c", serial, Vec::new());
     assert!(connects(&gateway, &authority, Some(&client(1))));
     assert!(!connects(&gateway, &authority, Some(&client(2))));
-    assert!(get(&gateway, "/metrics").contains("\ngoldcrest_crl_seconds{listener=\"127.0.0.1:0\"} 0\n"));
+    assert!(get(&gateway, "/metrics").1.contains("\ngoldcrest_crl_seconds{listener=\"127.0.0.1:0\"} 0\n"));
     authority.revoke(&[2]);
     gateway.reload_files();
     let is_far =
         |text: String| text.lines().any(|line| line.starts_with("goldcrest_crl_seconds{") && !line.ends_with(" 0"));
-    wait_until("the next list is there", || is_far(get(&gateway, "/metrics")));
+    wait_until(PATIENCE, "the next list is there", || is_far(get(&gateway, "/metrics").1));
 }

@@ -1,6 +1,6 @@
 //! Users with JSON Web Tokens: as passwords, by enhanced authentication, and until they expire.
 
-use crate::support::{Client, connect_packet, local, runtime};
+use crate::support::{Client, connect_as, connect_packet, local, runtime};
 use data_encoding::BASE64URL_NOPAD;
 use goldcrest::{AuthenticationSource, Config, Gateway, JwtAlgorithm, JwtConfig, JwtKeys, StartError};
 use goldcrest_core::codec::{Auth, Connect, Packet, Properties, Property, QoS, ReasonCode};
@@ -53,14 +53,6 @@ fn token(secret: &str, user: &str, seconds: i64) -> String {
     format!("{signed}.{}", BASE64URL_NOPAD.encode(tag.as_ref()))
 }
 
-fn connect(address: SocketAddr, user: Option<&str>, password: Option<&str>) -> (Client, ReasonCode) {
-    let mut client = Client::open(address);
-    let password = password.map(str::as_bytes);
-    client.send(Packet::Connect(Connect { user_name: user, password, ..connect_packet("c") }));
-    let code = client.receive_connack(|ack| ack.code);
-    (client, code)
-}
-
 /// Connects by enhanced authentication.
 fn connect_by_method(address: SocketAddr, client_id: &str, token: &str) -> (Client, ReasonCode) {
     let mut client = Client::open(address);
@@ -87,7 +79,8 @@ fn a_token_as_the_password_names_its_user() {
     let file = KeyFile::new(SECRET);
     for shards in [1, 3] {
         let gateway = Gateway::start(&Config { shards, ..file.config() }).unwrap();
-        let code = |user: Option<&str>, password: Option<&str>| connect(gateway.addresses()[0], user, password).1;
+        let code =
+            |user: Option<&str>, password: Option<&str>| connect_as(gateway.addresses()[0], "c", user, password).1;
         let (ok, bad) = (ReasonCode::Success, ReasonCode::BadUserNameOrPassword);
         assert_eq!(code(Some("whatever"), Some(&token(SECRET, "ann", 60))), ok);
         assert_eq!(code(None, Some(&token(SECRET, "ben", 60))), ok);
@@ -109,7 +102,7 @@ fn a_connection_ends_with_its_token_unless_another_token_extends_it() {
         let address = gateway.addresses()[0];
         // Cut off to whole seconds it lasts from two to three seconds.
         let short = token(SECRET, "ann", 3);
-        let (mut ends, code) = connect(address, Some("ann"), Some(&short));
+        let (mut ends, code) = connect_as(address, "c", Some("ann"), Some(&short));
         assert_eq!(code, ReasonCode::Success);
         let (mut stays, code) = connect_by_method(address, "stays", &short);
         assert_eq!(code, ReasonCode::Success);
@@ -161,7 +154,7 @@ fn a_changed_key_is_taken_over() {
     let file = KeyFile::new(SECRET);
     let gateway = Gateway::start(&file.config()).unwrap();
     let other = "a new secret of the issuer and of the broker";
-    let code = |secret| connect(gateway.addresses()[0], None, Some(&token(secret, "ann", 60))).1;
+    let code = |secret| connect_as(gateway.addresses()[0], "c", None, Some(&token(secret, "ann", 60))).1;
     assert_eq!(code(other), ReasonCode::BadUserNameOrPassword);
     fs::write(&file.0, other).unwrap();
     gateway.reload_files();

@@ -2,35 +2,15 @@
 
 use super::record::PrincipalRecord;
 use super::{GatewayRecord, NameRefused, Principals, RecordError};
+use crate::testing::Folder;
 use goldcrest_core::Principal;
 use goldcrest_store::{Batch, Committer, CopyError, Directory, Handle, Key, LogStore, Options, Store as _, requests};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
-
-/// A path for a directory, which is removed with its contents at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn open(path: &Path) -> LogStore {
     let options = Options { segment_bytes: 1 << 20, ..Options::new() };
@@ -65,7 +45,7 @@ fn a_name_keeps_its_principal_number_over_restarts() {
     let folder = Folder::new("principals-restart");
     let names = ["ann", "bob", "Ann", "ann ", "ünï", &"x".repeat(Principals::NAME_BYTES)];
     for round in 0..3 {
-        with_store(&folder.0, |principals, _| {
+        with_store(folder.path(), |principals, _| {
             assert_eq!(principals.count(), if round == 0 { 0 } else { names.len() });
             // Each round asks for the names in another order.
             for at in 0..names.len() {
@@ -101,9 +81,9 @@ fn an_empty_or_too_long_principal_name_is_refused() {
 #[test]
 fn the_principal_number_of_a_stored_session_is_given_to_no_other_name() {
     let folder = Folder::new("principals-lost");
-    with_store(&folder.0, |principals, _| ["ann", "bob"].map(|name| number(principals, name)));
-    append(&folder.0, |batch| batch.delete(Key { shard: Key::COMMON, kind: 0x40, slot: 1 }));
-    with_store(&folder.0, |principals, _| {
+    with_store(folder.path(), |principals, _| ["ann", "bob"].map(|name| number(principals, name)));
+    append(folder.path(), |batch| batch.delete(Key { shard: Key::COMMON, kind: 0x40, slot: 1 }));
+    with_store(folder.path(), |principals, _| {
         principals.reserve_up_to(Principal(2));
         principals.reserve_up_to(Principal(1));
         assert_eq!(principals.find("bob"), None);
@@ -111,7 +91,7 @@ fn the_principal_number_of_a_stored_session_is_given_to_no_other_name() {
         assert_eq!(number(principals, "bob"), 4);
         assert_eq!(number(principals, "ann"), 1);
     });
-    with_store(&folder.0, |principals, _| {
+    with_store(folder.path(), |principals, _| {
         assert_eq!(["ann", "eve", "bob"].map(|name| number(principals, name)), [1, 3, 4]);
     });
 }
@@ -129,20 +109,20 @@ fn no_new_name_is_accepted_when_all_principal_numbers_are_used_up() {
 #[test]
 fn principal_records_that_contradict_others_are_left_out() {
     let folder = Folder::new("principals-twice");
-    append(&folder.0, |batch| {
+    append(folder.path(), |batch| {
         let records = [(1, "ann"), (2, "ann"), (1, "bob"), (Principal::ANONYMOUS.0, "nobody"), (7, "eve")];
         for (slot, (number, name)) in (0..).zip(records) {
             GatewayRecord::Principal(PrincipalRecord { number, name }).put(slot, batch);
         }
         batch.put_bytes(Key { shard: Key::COMMON, kind: 0x40, slot: 9 }, &[1, 8, 200]);
     });
-    with_store(&folder.0, |principals, _| {
+    with_store(folder.path(), |principals, _| {
         assert_eq!(principals.count(), 2);
         assert_eq!(["ann", "eve"].map(|name| principals.find(name)), [Some(Principal(1)), Some(Principal(7))]);
         // The new name gets neither the number nor the slot of a record that is there.
         assert_eq!(number(principals, "bob"), 8);
     });
-    with_store(&folder.0, |principals, _| {
+    with_store(folder.path(), |principals, _| {
         assert_eq!(["ann", "eve", "bob"].map(|name| number(principals, name)), [1, 7, 8]);
     });
 }
@@ -156,8 +136,8 @@ fn principal_records_of_a_newer_program_are_refused_and_left_unchanged() {
     ] {
         let folder = Folder::new("principals-newer");
         let key = Key { shard: Key::COMMON, kind, slot: 3 };
-        append(&folder.0, |batch| batch.put_bytes(key, bytes));
-        let log = open(&folder.0);
+        append(folder.path(), |batch| batch.put_bytes(key, bytes));
+        let log = open(folder.path());
         let error = Principals::restore(&log, requests().0).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&expected));
         assert!(error.to_string().ends_with("a newer one wrote it; nothing was changed") || kind != 0x40, "{error}");
@@ -169,7 +149,7 @@ fn principal_records_of_a_newer_program_are_refused_and_left_unchanged() {
 #[test]
 fn threads_that_ask_for_the_same_name_get_the_same_principal_number() {
     let folder = Folder::new("principals-threads");
-    let seen: Vec<Vec<u32>> = with_store(&folder.0, |principals, _| {
+    let seen: Vec<Vec<u32>> = with_store(folder.path(), |principals, _| {
         std::thread::scope(|scope| {
             let asking: Vec<_> = (0..4)
                 .map(|thread: usize| {
@@ -188,7 +168,7 @@ fn threads_that_ask_for_the_same_name_get_the_same_principal_number() {
     });
     assert!(seen.iter().all(|numbers| *numbers == seen[0]));
     assert_eq!(seen[0].iter().collect::<HashSet<_>>().len(), 200);
-    with_store(&folder.0, |principals, _| {
+    with_store(folder.path(), |principals, _| {
         let again: Vec<u32> = (0..200).map(|at| number(principals, &format!("name {at}"))).collect();
         assert_eq!(again, seen[0]);
     });
@@ -200,8 +180,8 @@ fn threads_that_ask_for_the_same_name_get_the_same_principal_number() {
 fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
     const NAMES: u32 = 3_000;
     let folder = Folder::new("principals-power");
-    std::fs::create_dir_all(&folder.0).unwrap();
-    let path = folder.file("store");
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let path = folder.path().join("store");
     let copies = with_store(&path, |principals, handle| {
         std::thread::scope(|scope| {
             let (tell, told) = channel();
@@ -221,7 +201,7 @@ fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
             });
             let mut copies = Vec::new();
             while !connecting.is_finished() {
-                let copy = folder.file(&format!("copy {}", copies.len()));
+                let copy = folder.path().join(format!("copy {}", copies.len()));
                 match goldcrest_store::back_up(&path, &copy) {
                     Ok(_) => copies.push(copy),
                     // Not a single record has been written yet.

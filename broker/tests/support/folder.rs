@@ -1,4 +1,4 @@
-//! Folders for the stores and files of a test.
+// Folders for the stores and files of a test. The unit tests of the gateway include this file, so it has no documentation of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

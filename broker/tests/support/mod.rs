@@ -13,7 +13,7 @@ use goldcrest_core::codec::{
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs a test against a gateway with one shard, and against one with three.
 pub(crate) fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(SocketAddr)) {
@@ -22,7 +22,7 @@ pub(crate) fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(SocketAd
         change(&mut config);
         let gateway = Gateway::start(&config).unwrap();
         test(gateway.addresses()[0]);
-        let stopping = std::time::Instant::now();
+        let stopping = Instant::now();
         runtime().block_on(gateway.shut_down());
         assert!(stopping.elapsed() < Duration::from_secs(4));
     }
@@ -35,6 +35,30 @@ pub(crate) fn local() -> Config {
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Waits until `is_so`, for at most `limit`. Returns how long that took.
+pub(crate) fn wait_until(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < limit, "after {limit:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    begun.elapsed()
+}
+
+/// Connects with this user name and password. Returns the client and the Reason Code of its CONNACK.
+pub(crate) fn connect_as(
+    address: SocketAddr,
+    client_id: &str,
+    user_name: Option<&str>,
+    password: Option<&str>,
+) -> (Client, ReasonCode) {
+    let mut client = Client::open(address);
+    let password = password.map(str::as_bytes);
+    client.send(Packet::Connect(Connect { user_name, password, ..connect_packet(client_id) }));
+    let code = client.receive_connack(|ack| ack.code);
+    (client, code)
 }
 
 pub(crate) struct Client<S = TcpStream> {

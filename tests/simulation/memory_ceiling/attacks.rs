@@ -1,7 +1,7 @@
 //! Clients that take all that they can get: what is refused, and that others notice nothing.
 
 use crate::heap::inside;
-use crate::house::{Got, House, MIB, NOW};
+use crate::house::{Got, House, Id, MIB, NOW};
 use goldcrest_core::codec::{Property, ReasonCode, Version};
 use goldcrest_core::{DropReason, MemoryUse};
 use goldcrest_tests::packets::{Wire, client, publish, subscribe, will};
@@ -66,33 +66,44 @@ fn retained_messages_take_half_of_what_messages_may_and_are_refused_then() {
     });
 }
 
+/// So many clients, each with a subscription of its own below `topic`.
+fn subscribe_each(house: &mut House, topic: &str, clients: usize) -> Vec<Id> {
+    let subscribed = |n| {
+        let id = house.connect_well(&format!("{topic} {n}"));
+        house.send(id, &subscribe(1, &format!("{topic}/{n}"), 1).wire(Version::V5));
+        house.take(id);
+        id
+    };
+    (0..clients).map(subscribed).collect()
+}
+
+/// Publishes 150 messages to each of these clients, more than there is memory for. Returns how many were taken, and how many refused.
+fn flood_each(house: &mut House, publisher: Id, topic: &str, clients: usize) -> (usize, usize) {
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..150 {
+        for n in 0..clients {
+            house.send(publisher, &publish(&format!("{topic}/{n}"), &[3; 1024]).q1(1).wire(Version::V5));
+            match house.take(publisher)[..] {
+                [Got::Ack(ReasonCode::Success)] => taken += 1,
+                [Got::Ack(ReasonCode::QuotaExceeded)] => refused += 1,
+                ref other => panic!("{other:?}"),
+            }
+        }
+        if round % 10 == 0 {
+            house.check_honest();
+        }
+    }
+    assert!(taken > 1500 && refused > 1000, "{taken} {refused}");
+    (taken, refused)
+}
+
 #[test]
 fn clients_that_do_not_read_leave_room_for_those_that_do() {
     with_one_and_two_shards(|mut house| {
         let publisher = house.connect_well("publisher");
-        let mut readers = Vec::new();
-        for n in 0..60 {
-            let id = house.connect_well(&format!("idle {n}"));
-            house.send(id, &subscribe(1, &format!("idle/{n}"), 1).wire(Version::V5));
-            house.take(id);
-            house.stalled.insert(id);
-            readers.push(id);
-        }
-        let (mut taken, mut refused) = (0, 0);
-        for round in 0..150 {
-            for n in 0..60 {
-                house.send(publisher, &publish(&format!("idle/{n}"), &[3; 1024]).q1(1).wire(Version::V5));
-                match house.take(publisher)[..] {
-                    [Got::Ack(ReasonCode::Success)] => taken += 1,
-                    [Got::Ack(ReasonCode::QuotaExceeded)] => refused += 1,
-                    ref other => panic!("{other:?}"),
-                }
-            }
-            if round % 10 == 0 {
-                house.check_honest();
-            }
-        }
-        assert!(taken > 1500 && refused > 1000, "{taken} {refused}");
+        let readers = subscribe_each(&mut house, "idle", 60);
+        house.stalled.extend(&readers);
+        let (taken, refused) = flood_each(&mut house, publisher, "idle", 60);
         let dropped: u32 = house.brokers.iter().map(|broker| broker.counters().dropped.by(DropReason::QueueFull)).sum();
         assert_eq!(dropped as usize, refused, "each loss is counted");
         let mut got = 0;
@@ -114,27 +125,9 @@ fn clients_that_do_not_read_leave_room_for_those_that_do() {
 fn clients_that_acknowledge_nothing_leave_the_reserve_to_those_that_do() {
     with_one_and_two_shards(|mut house| {
         let publisher = house.connect_well("publisher");
-        for n in 0..100 {
-            let id = house.connect_well(&format!("mute {n}"));
-            house.send(id, &subscribe(1, &format!("mute/{n}"), 1).wire(Version::V5));
-            house.take(id);
-            house.mute.insert(id);
-        }
-        let (mut taken, mut refused) = (0, 0);
-        for round in 0..150 {
-            for n in 0..100 {
-                house.send(publisher, &publish(&format!("mute/{n}"), &[3; 1024]).q1(1).wire(Version::V5));
-                match house.take(publisher)[..] {
-                    [Got::Ack(ReasonCode::Success)] => taken += 1,
-                    [Got::Ack(ReasonCode::QuotaExceeded)] => refused += 1,
-                    ref other => panic!("{other:?}"),
-                }
-            }
-            if round % 10 == 0 {
-                house.check_honest();
-            }
-        }
-        assert!(taken > 1500 && refused > 1000, "{taken} {refused}");
+        let readers = subscribe_each(&mut house, "mute", 100);
+        house.mute.extend(readers);
+        flood_each(&mut house, publisher, "mute", 100);
         house.end(MemoryUse::Messages);
     });
 }

@@ -147,31 +147,14 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), (io::Error, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Folder;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// An empty folder, which is removed at the end.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("goldcrest-security-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn names(&self) -> Vec<String> {
-            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
-            let mut names: Vec<_> = fs::read_dir(&self.0).unwrap().map(name).collect();
-            names.sort();
-            names
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn names_in(folder: &Folder) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(name).collect();
+        names.sort();
+        names
     }
 
     fn changed(document: &SecurityDocument) -> SecurityDocument {
@@ -180,14 +163,14 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_made_with_an_administrator_whose_password_stands_beside_it() {
-        let folder = Scratch::new("made");
-        let path = folder.0.join("d.json");
+        let folder = Folder::made("made");
+        let path = folder.path().join("d.json");
         let (_, document) = SecurityFile::open(&path).unwrap();
-        assert_eq!(folder.names(), ["d.json", "d.json.pw"]);
-        for name in folder.names() {
-            assert_eq!(fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names_in(&folder), ["d.json", "d.json.pw"]);
+        for name in names_in(&folder) {
+            assert_eq!(fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        let line = fs::read_to_string(folder.0.join("d.json.pw")).unwrap();
+        let line = fs::read_to_string(folder.path().join("d.json.pw")).unwrap();
         let password = line.strip_prefix("admin ").unwrap().trim_end();
         assert!(password.len() >= 20, "{line:?}");
         let admin = &document.clients["admin"];
@@ -199,11 +182,11 @@ mod tests {
 
     #[test]
     fn a_change_replaces_the_whole_file_and_leaves_no_other() {
-        let folder = Scratch::new("replaced");
-        let path = folder.0.join("d.json");
+        let folder = Folder::made("replaced");
+        let path = folder.path().join("d.json");
         fs::write(&path, "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let link = folder.0.join("link.json");
+        let link = folder.path().join("link.json");
         std::os::unix::fs::symlink("d.json", &link).unwrap();
         let (mut file, mut document) = SecurityFile::open(&link).unwrap();
         for _ in 0..3 {
@@ -212,15 +195,15 @@ mod tests {
             document = new;
             assert_eq!(SecurityFile::open(&path).unwrap().1, document);
         }
-        assert_eq!(folder.names(), ["d.json", "link.json"]);
+        assert_eq!(names_in(&folder), ["d.json", "link.json"]);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn what_another_program_has_written_is_not_overwritten() {
-        let folder = Scratch::new("foreign");
-        let path = folder.0.join("d.json");
+        let folder = Folder::made("foreign");
+        let path = folder.path().join("d.json");
         fs::write(&path, "{}").unwrap();
         let (mut file, document) = SecurityFile::open(&path).unwrap();
         fs::write(&path, r#"{"changeIndex": 7}"#).unwrap();
@@ -231,15 +214,15 @@ mod tests {
 
     #[test]
     fn a_change_that_cannot_be_written_leaves_the_file_as_it_was() {
-        let folder = Scratch::new("unwritable");
-        let path = folder.0.join("d.json");
+        let folder = Folder::made("unwritable");
+        let path = folder.path().join("d.json");
         fs::write(&path, "{}").unwrap();
         let (mut file, document) = SecurityFile::open(&path).unwrap();
         // A folder with the name of the temporary file, which is not empty, can be neither removed nor written.
-        fs::create_dir_all(folder.0.join(".d.json.new/x")).unwrap();
+        fs::create_dir_all(folder.path().join(".d.json.new/x")).unwrap();
         assert!(file.save(&changed(&document), &document).unwrap_err().contains("exists"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
-        fs::remove_dir_all(folder.0.join(".d.json.new")).unwrap();
+        fs::remove_dir_all(folder.path().join(".d.json.new")).unwrap();
         file.save(&changed(&document), &document).unwrap();
     }
 }

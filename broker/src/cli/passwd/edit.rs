@@ -122,20 +122,7 @@ fn is_of(line: &str, user: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn folder(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("goldcrest-edit-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
+    use crate::testing::Folder;
 
     fn hash() -> PasswordHash {
         PasswordHash::new_token().unwrap().1
@@ -143,8 +130,8 @@ mod tests {
 
     #[test]
     fn comments_order_owner_and_permissions_of_a_password_file_stay() {
-        let folder = folder("stay");
-        let (path, link) = (folder.0.join("passwords"), folder.0.join("link"));
+        let folder = Folder::made("stay");
+        let (path, link) = (folder.path().join("passwords"), folder.path().join("link"));
         let (ann, anna, ben) = (hash(), hash(), hash());
         std::fs::write(&path, format!("# people\n\nann:{ann}\nanna:{anna}")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -156,13 +143,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("# people\n\nanna:{ann}\nben:{ben}\n"));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         assert!(link.is_symlink());
-        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 2, "nothing else is left");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
     }
 
     #[test]
     fn a_new_password_file_is_for_its_owner_alone_and_a_broken_one_is_left_as_it_is() {
-        let folder = folder("new");
-        let path = folder.0.join("passwords");
+        let folder = Folder::made("new");
+        let path = folder.path().join("passwords");
         assert!(Editing::open(&path).unwrap_err().to_string().contains("No such file"));
         let mut editing = Editing::open_or_make(&path).unwrap();
         editing.add("ann", &hash());
@@ -174,8 +161,8 @@ mod tests {
 
     #[test]
     fn two_commands_at_the_same_time_lose_no_user() {
-        let folder = folder("race");
-        let path = folder.0.join("passwords");
+        let folder = Folder::made("race");
+        let path = folder.path().join("passwords");
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let path = &path;
