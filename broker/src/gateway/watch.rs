@@ -105,8 +105,8 @@ impl FromFiles for CertificatesInUse {
 
 impl Gateway {
     /// Reads all files anew that the gateway was started with, besides its configuration, soon and without being waited for: certificates, keys, CAs,
-    /// lists of revoked certificates, and the password file. The files of a listener are taken over together, or not at all; then the log says why, and
-    /// `/ready`. Connections that are open stay open, but those whose certificates are revoked and those of users that are gone or have other
+    /// lists of revoked certificates, the password file, keys for tokens, what is needed to ask a web service, and the file of permissions. Files that belong
+    /// together are taken over together, or not at all; then the log says why, and `/ready`. Connections that are open stay open, but those whose certificates are revoked and those of users that are gone or have other
     /// passwords. Without this call too the files are looked at each five seconds.
     pub fn reload_files(&self) {
         if let Some(reload) = self.file_reload() {
