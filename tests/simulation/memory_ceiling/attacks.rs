@@ -119,8 +119,8 @@ fn clients_that_do_not_read_leave_room_for_those_that_do() {
     });
 }
 
-/// A bug of the past: what was in flight counted for no bound but that of its number. While it filled the memory, each message that went in flight
-/// made room in its queue for one more, which came from the reserve.
+/// A bug of the past: only the number of messages in flight was bounded, and not their bytes. Each message that was sent made room in its queue for
+/// one more, so they filled the memory and then its reserve.
 #[test]
 fn clients_that_acknowledge_nothing_leave_the_reserve_to_those_that_do() {
     with_one_and_two_shards(|mut house| {

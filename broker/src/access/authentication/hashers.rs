@@ -67,7 +67,7 @@ impl Hashers {
         Ok(Self { queue })
     }
 
-    /// Has credentials checked on another thread. Returns at once.
+    /// Lets another thread check credentials, and returns at once.
     pub(super) fn check(&self, check: Check) {
         if let Err(TrySendError::Full((_, check)) | TrySendError::Disconnected((_, check))) =
             self.queue.try_send((Instant::now(), check))

@@ -48,7 +48,7 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         match self.state {
             BreakerState::Closed if self.failures < MOST_FAILURES => false,
-            // Questions from before the breaker opened fail later.
+            // Questions that were asked before the breaker opened may fail after that.
             BreakerState::OpenUntil(_) => false,
             before => {
                 self.state = BreakerState::OpenUntil(now + OPEN);
